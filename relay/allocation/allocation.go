@@ -1,0 +1,134 @@
+package allocation
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Allocation is what a client holds on the server (RFC 8656 §3): its five-tuple,
+// its relayed transport address, and the peers that it talks with.
+//
+// Life cycle:
+//
+//	Create ──► live ──Refresh──► live
+//	             │
+//	             ├── deadline passed      ──► expired (readers no longer find it)
+//	             ├── Refresh to zero      ──► ended
+//	             ├── its connection ended ──► ended
+//	             └── server stops         ──► ended
+//
+// An ended allocation's relayed transport address cools down before it can be
+// drawn again.
+type Allocation struct {
+	// Written by the data plane, once for each packet from the client. First in
+	// the struct, a cache line away from Down.
+	Up        Counter // client → peers, relayed
+	UpDropped Counter // client → peers, dropped
+
+	// Immutable.
+	ID            uint64 // unique in this process, from 1
+	FiveTuple     FiveTuple
+	Client        Client
+	User          string
+	Relayed       netip.AddrPort // the relayed transport address
+	TransactionID [12]byte       // of the Allocate request that made it (RFC 8656 §7.2)
+	Token         [8]byte        // RESERVATION-TOKEN that its answer carried
+	HasToken      bool
+	Lifetime      time.Duration // as first granted
+	CreatedAt     Time
+
+	// Read by the data plane, written by the control plane.
+	expires     atomic.Int64 // Time
+	permissions atomic.Pointer[permissionSet]
+	channels    atomic.Pointer[channelSet]
+
+	mu sync.Mutex // guards replacing permissions and channels
+
+	// Guarded by Table.mu.
+	why        Reason
+	ended      bool
+	due        int64 // second of the wheel in which it waits
+	next, prev *Allocation
+
+	// Written by the data plane of whoever sends to this client.
+	Down        Counter // peers → client, relayed
+	DownDropped Counter // peers → client, dropped
+}
+
+// Counter counts relayed packets and the bytes of application data in them.
+type Counter struct {
+	Packets, Bytes atomic.Uint64
+}
+
+// Add counts packets with bytes of application data.
+func (c *Counter) Add(packets, bytes int) {
+	c.Packets.Add(uint64(packets))
+	c.Bytes.Add(uint64(bytes))
+}
+
+// Count is a reading of a Counter.
+type Count struct {
+	Packets uint64
+	Bytes   uint64 // of application data, without TURN's own headers
+}
+
+// Read returns the counts as they are.
+func (c *Counter) Read() Count { return Count{c.Packets.Load(), c.Bytes.Load()} }
+
+// Counts is a reading of an allocation's counters: Up is client to peers, Down is
+// peers to client; what was dropped is not in Up or Down.
+type Counts struct {
+	Up, UpDropped     Count
+	Down, DownDropped Count
+}
+
+// Counts reads the counters.
+func (a *Allocation) Counts() Counts {
+	return Counts{
+		Up: a.Up.Read(), UpDropped: a.UpDropped.Read(),
+		Down: a.Down.Read(), DownDropped: a.DownDropped.Read(),
+	}
+}
+
+// Expires returns the moment at which the allocation is over unless it is
+// refreshed.
+func (a *Allocation) Expires() Time { return Time(a.expires.Load()) }
+
+// Family returns the family of the relayed transport address.
+func (a *Allocation) Family() Family { return FamilyOf(a.Relayed.Addr()) }
+
+// Why returns why the allocation ended; it is meant for Options.Died.
+func (a *Allocation) Why() Reason { return a.why }
+
+func (a *Allocation) expired(now Time) bool { return Time(a.expires.Load()) <= now }
+
+// Reason says why an allocation ended.
+type Reason uint8
+
+// The reasons. The zero value is a live allocation.
+const (
+	Live             Reason = iota
+	Expired                 // its lifetime passed without a Refresh
+	Released                // the client refreshed it to zero
+	ConnectionClosed        // the client's connection ended (RFC 8656 §7.1 ties the two)
+	Shutdown                // the server stops
+)
+
+// String returns the reason in words fit for a log line.
+func (r Reason) String() string {
+	switch r {
+	case Live:
+		return "live"
+	case Expired:
+		return "expired"
+	case Released:
+		return "released by the client"
+	case ConnectionClosed:
+		return "connection closed"
+	case Shutdown:
+		return "server shutdown"
+	}
+	return "unknown"
+}

@@ -1,0 +1,168 @@
+package allocation
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// PermissionLifetime is fixed by RFC 8656 §9.
+	PermissionLifetime = 300 * time.Second
+	// MaxPermissions bounds what one allocation can make the server hold. A
+	// browser's call uses a handful.
+	MaxPermissions = 512
+	// linearLimit is the size up to which walking a set beats hashing the key.
+	linearLimit = 8
+)
+
+// ErrTooMany is returned when an allocation would hold more than MaxPermissions
+// permissions or MaxChannels channels; the answer is 508 (RFC 8656 §10.2, §12.2).
+var ErrTooMany = errors.New("allocation holds as many peers as one may")
+
+// permission lets datagrams from one peer's IP address through (RFC 8656 §9).
+type permission struct {
+	peer    netip.Addr
+	expires atomic.Int64 // Time
+}
+
+// permissionSet is immutable but for the expiry times.
+type permissionSet struct {
+	list   []*permission
+	byPeer map[netip.Addr]*permission // nil up to linearLimit
+}
+
+func (s *permissionSet) find(peer netip.Addr) *permission {
+	if s == nil {
+		return nil
+	}
+	if s.byPeer != nil {
+		return s.byPeer[peer]
+	}
+	for _, p := range s.list {
+		if p.peer == peer {
+			return p
+		}
+	}
+	return nil
+}
+
+// Permitted says whether datagrams from peer may reach the client now, and
+// whether the client may send to it (RFC 8656 §9, §11.2, §11.3).
+func (a *Allocation) Permitted(peer netip.Addr, now Time) bool {
+	p := a.permissions.Load().find(peer)
+	return p != nil && Time(p.expires.Load()) > now
+}
+
+// Permit installs or refreshes a permission for each of peers, for all of them
+// or, with ErrTooMany, for none (RFC 8656 §10.2).
+func (a *Allocation) Permit(peers []netip.Addr, now Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.permitLocked(peers, now)
+}
+
+func (a *Allocation) permitLocked(peers []netip.Addr, now Time) error {
+	set := a.permissions.Load()
+	if missesAny(set, peers) {
+		grown := set.with(peers, now)
+		if len(grown.list) > MaxPermissions {
+			return ErrTooMany
+		}
+		set = grown
+	}
+	for _, peer := range peers {
+		set.find(peer).expires.Store(int64(now.Add(PermissionLifetime)))
+	}
+	a.permissions.Store(set)
+	return nil
+}
+
+func missesAny(s *permissionSet, peers []netip.Addr) bool {
+	for _, peer := range peers {
+		if s.find(peer) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// with returns a set of peers' permissions and those of s that are in force.
+func (s *permissionSet) with(peers []netip.Addr, now Time) *permissionSet {
+	grown := &permissionSet{}
+	if s != nil {
+		for _, p := range s.list {
+			if Time(p.expires.Load()) > now && !slices.Contains(peers, p.peer) {
+				grown.list = append(grown.list, p)
+			}
+		}
+	}
+	for i, peer := range peers {
+		if slices.Contains(peers[:i], peer) {
+			continue
+		}
+		p := s.find(peer)
+		if p == nil {
+			p = &permission{peer: peer}
+		}
+		grown.list = append(grown.list, p)
+	}
+	grown.index()
+	return grown
+}
+
+func (s *permissionSet) index() {
+	if len(s.list) <= linearLimit {
+		return
+	}
+	s.byPeer = make(map[netip.Addr]*permission, len(s.list))
+	for _, p := range s.list {
+		s.byPeer[p.peer] = p
+	}
+}
+
+// sweepPermissionsLocked forgets permissions that are over.
+func (a *Allocation) sweepPermissionsLocked(now Time) {
+	old := a.permissions.Load()
+	if old == nil {
+		return
+	}
+	set := &permissionSet{}
+	for _, p := range old.list {
+		if Time(p.expires.Load()) > now {
+			set.list = append(set.list, p)
+		}
+	}
+	switch {
+	case len(set.list) == len(old.list):
+		return
+	case len(set.list) == 0:
+		set = nil
+	default:
+		set.index()
+	}
+	a.permissions.Store(set)
+}
+
+// Permission is a permission in force, for display.
+type Permission struct {
+	Peer    netip.Addr
+	Expires Time
+}
+
+// Permissions lists the permissions in force at now.
+func (a *Allocation) Permissions(now Time) []Permission {
+	set := a.permissions.Load()
+	if set == nil {
+		return nil
+	}
+	list := make([]Permission, 0, len(set.list))
+	for _, p := range set.list {
+		if e := Time(p.expires.Load()); e > now {
+			list = append(list, Permission{p.peer, e})
+		}
+	}
+	return list
+}

@@ -1,0 +1,304 @@
+package allocation
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Lifetimes of allocations (RFC 8656 §3.2, §7.2).
+const (
+	DefaultLifetime = 600 * time.Second
+	MaxLifetime     = 3600 * time.Second
+)
+
+// What Create may answer instead of an allocation.
+var (
+	ErrMismatch  = errors.New("the five-tuple has an allocation already")           // 437
+	ErrUserQuota = errors.New("the user holds as many allocations as one may")      // 486
+	ErrCapacity  = errors.New("no relayed transport address is free")               // 508
+	ErrFamily    = errors.New("no relay address of the requested family")           // 440
+	ErrToken     = errors.New("no reservation under this token, or not any longer") // 508
+)
+
+// Options configure a Table. The zero value of each field but Relay and Ports is
+// usable.
+type Options struct {
+	Relay      []netip.Prefix // single addresses are prefixes of full length
+	Ports      PortRange
+	Cooldown   time.Duration     // 0: DefaultCooldown
+	UserQuota  int               // allocations per user; 0: no limit
+	TotalQuota int               // allocations; 0: no limit but addresses and memory
+	Now        func() time.Time  // nil: time.Now
+	Born, Died func(*Allocation) // nil: nobody listens; called without locks held
+}
+
+// Table holds all allocations of a server.
+type Table struct {
+	clock   clock
+	options Options
+	key     hashKey
+	pools   [2]pool // by family; blocks are immutable, the rest guarded by mu
+
+	byTuple, byRelayed index // read without lock, written under mu
+
+	count  atomic.Int64
+	lastID uint64 // guarded by mu
+
+	mu           sync.Mutex
+	perUser      map[string]int
+	reservations reservations
+	wheel        wheel
+}
+
+// NewTable makes an empty table. It returns an error when Options.Relay is empty
+// or overlaps itself, or the port range is empty.
+func NewTable(o Options) (*Table, error) {
+	if o.Cooldown == 0 {
+		o.Cooldown = DefaultCooldown
+	}
+	t := &Table{
+		clock: newClock(o.Now), options: o, key: newHashKey(),
+		perUser:      make(map[string]int),
+		reservations: reservations{byToken: make(map[[8]byte]reserved)},
+	}
+	t.byTuple.init()
+	t.byRelayed.init()
+	for i := range t.pools {
+		t.pools[i] = pool{
+			ports: o.Ports, cooldown: o.Cooldown,
+			taken: make(map[place]struct{}), perAddress: make(map[uint64]uint32),
+		}
+	}
+	if len(o.Relay) == 0 {
+		return nil, errNoRelay
+	}
+	if o.Ports.Min == 0 || o.Ports.Min > o.Ports.Max {
+		return nil, errors.New("relay ports " + o.Ports.String() + ": give MIN-MAX with 1 <= MIN <= MAX <= 65535")
+	}
+	for _, prefix := range o.Relay {
+		if err := t.pool(FamilyOf(prefix.Addr())).add(prefix); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// pool returns the family's pool; f is IPv4 or IPv6.
+func (t *Table) pool(f Family) *pool { return &t.pools[f-IPv4] }
+
+// RelayPrefixes returns Options.Relay.
+func (t *Table) RelayPrefixes() []netip.Prefix { return t.options.Relay }
+
+// HasFamily says whether relayed transport addresses of that family can be had.
+func (t *Table) HasFamily(f Family) bool {
+	return (f == IPv4 || f == IPv6) && t.pool(f).size > 0
+}
+
+// Relays says whether ip is one of the addresses that relayed transport addresses
+// are drawn from. It is the peer rule of loop mode: an address in another
+// spelling (IPv4-mapped, IPv4-compatible, NAT64, 6to4, with a zone) is not.
+func (t *Table) Relays(ip netip.Addr) bool { return t.pool(FamilyOf(ip)).contains(ip) }
+
+// RelaysPort says the same of a transport address, its port included.
+func (t *Table) RelaysPort(a netip.AddrPort) bool {
+	return t.options.Ports.Contains(a.Port()) && t.Relays(a.Addr())
+}
+
+// Find returns the allocation of a five-tuple, nil when there is none at now.
+func (t *Table) Find(ft *FiveTuple, now Time) *Allocation {
+	a := t.findTuple(ft)
+	if a == nil || a.expired(now) {
+		return nil
+	}
+	return a
+}
+
+func (t *Table) findTuple(ft *FiveTuple) *Allocation {
+	p := t.byTuple.probe(t.key.tuple(ft))
+	for {
+		if a := p.next(); a == nil || a.FiveTuple == *ft {
+			return a
+		}
+	}
+}
+
+// FindRelayed returns the allocation that has addr as its relayed transport
+// address, nil when there is none at now.
+func (t *Table) FindRelayed(addr netip.AddrPort, now Time) *Allocation {
+	p := t.byRelayed.probe(t.key.relayed(addr))
+	for {
+		a := p.next()
+		if a == nil || a.Relayed == addr {
+			if a == nil || a.expired(now) {
+				return nil
+			}
+			return a
+		}
+	}
+}
+
+// Count returns the number of allocations, those included that expired within the
+// last second.
+func (t *Table) Count() int { return int(t.count.Load()) }
+
+// Each calls yield for each live allocation, in no order, until it returns false.
+// Allocations that come or go meanwhile may or may not be seen.
+func (t *Table) Each(yield func(*Allocation) bool) {
+	now := t.Now()
+	for i := range t.byTuple.shards {
+		slots := *t.byTuple.shards[i].slots.Load()
+		for j := range slots {
+			a := slots[j].allocation.Load()
+			if a != nil && a != tombstone && !a.expired(now) && !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+// Request says what Create shall make. The control plane has validated it.
+type Request struct {
+	FiveTuple     FiveTuple
+	Client        Client
+	User          string
+	Family        Family        // of the relayed transport address; ignored with Token
+	EvenPort      bool          // EVEN-PORT
+	Reserve       bool          // its R bit
+	Token         *[8]byte      // RESERVATION-TOKEN; nil: none
+	Lifetime      time.Duration // granted
+	TransactionID [12]byte
+}
+
+// Create makes an allocation (RFC 8656 §7.2), or returns ErrMismatch,
+// ErrUserQuota, ErrCapacity, ErrFamily or ErrToken.
+func (t *Table) Create(r *Request, now Time) (*Allocation, error) {
+	a, stale, err := t.create(r, now)
+	if stale != nil {
+		t.died(stale)
+	}
+	if err == nil && t.options.Born != nil {
+		t.options.Born(a)
+	}
+	return a, err
+}
+
+func (t *Table) create(r *Request, now Time) (a, stale *Allocation, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.findTuple(&r.FiveTuple); old != nil {
+		if !old.expired(now) {
+			return nil, nil, ErrMismatch
+		}
+		t.endLocked(old, Expired, now)
+		stale = old
+	}
+	if t.options.TotalQuota > 0 && t.Count() >= t.options.TotalQuota {
+		return nil, stale, ErrCapacity
+	}
+	if t.options.UserQuota > 0 && t.perUser[r.User] >= t.options.UserQuota {
+		return nil, stale, ErrUserQuota
+	}
+	p, at, token, err := t.placeLocked(r, now)
+	if err != nil {
+		return nil, stale, err
+	}
+	t.lastID++
+	a = &Allocation{
+		ID: t.lastID, FiveTuple: r.FiveTuple, Client: r.Client, User: r.User,
+		Relayed: p.addrPort(at), TransactionID: r.TransactionID,
+		Token: token, HasToken: r.Reserve && r.Token == nil,
+		Lifetime: r.Lifetime, CreatedAt: now,
+	}
+	a.expires.Store(int64(now.Add(r.Lifetime)))
+	t.perUser[a.User]++
+	t.count.Add(1)
+	t.wheel.put(a, now)
+	t.byRelayed.insert(t.key.relayed(a.Relayed), a)
+	t.byTuple.insert(t.key.tuple(&a.FiveTuple), a)
+	return a, stale, nil
+}
+
+// placeLocked finds a relayed transport address: the reserved one of a token, or a
+// random one.
+func (t *Table) placeLocked(r *Request, now Time) (p *pool, at place, token [8]byte, err error) {
+	t.reservations.expire(now)
+	if r.Token != nil {
+		res, ok := t.reservations.claim(*r.Token)
+		if !ok {
+			return nil, 0, token, ErrToken
+		}
+		return res.pool, res.at, token, nil
+	}
+	if !t.HasFamily(r.Family) {
+		return nil, 0, token, ErrFamily
+	}
+	p = t.pool(r.Family)
+	p.cool(now)
+	at, ok := p.draw(r.EvenPort, r.Reserve)
+	if !ok {
+		return nil, 0, token, ErrCapacity
+	}
+	if r.Reserve {
+		token = t.reservations.add(p, at+1, now)
+	}
+	return p, at, token, nil
+}
+
+// Refresh sets the allocation's life to lifetime from now on (RFC 8656 §8.2).
+func (t *Table) Refresh(a *Allocation, lifetime time.Duration, now Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if a.ended {
+		return
+	}
+	a.expires.Store(int64(now.Add(lifetime)))
+	t.wheel.take(a)
+	t.wheel.put(a, now)
+}
+
+// Delete ends an allocation; ending it twice is no error.
+func (t *Table) Delete(a *Allocation, why Reason) {
+	t.mu.Lock()
+	done := t.endLocked(a, why, t.Now())
+	t.mu.Unlock()
+	if done {
+		t.died(a)
+	}
+}
+
+func (t *Table) endLocked(a *Allocation, why Reason, now Time) bool {
+	if a.ended {
+		return false
+	}
+	a.ended, a.why = true, why
+	a.expires.Store(0)
+	t.byTuple.remove(t.key.tuple(&a.FiveTuple), a)
+	t.byRelayed.remove(t.key.relayed(a.Relayed), a)
+	t.wheel.take(a)
+	p := t.pool(a.Family())
+	p.release(p.placeOf(a.Relayed), now)
+	if n := t.perUser[a.User]; n > 1 {
+		t.perUser[a.User] = n - 1
+	} else {
+		delete(t.perUser, a.User)
+	}
+	t.count.Add(-1)
+	return true
+}
+
+func (t *Table) died(a *Allocation) {
+	if t.options.Died != nil {
+		t.options.Died(a)
+	}
+}
+
+// DeleteAll ends every allocation.
+func (t *Table) DeleteAll(why Reason) {
+	t.Each(func(a *Allocation) bool {
+		t.Delete(a, why)
+		return true
+	})
+}
