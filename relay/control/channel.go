@@ -1,0 +1,49 @@
+package control
+
+import (
+	"errors"
+
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/wire"
+)
+
+// channelBind binds a channel to a peer, or refreshes the binding, and the
+// permission for the peer with it (RFC 8656 §12.2).
+func (w *Worker) channelBind(r *request) *protocolError {
+	number, ok, err := w.message.ChannelNumber()
+	switch {
+	case err != nil:
+		return errBadChannelNumber
+	case !ok:
+		return errNoChannelNumber
+	case number < wire.MinChannel || number > wire.MaxChannel:
+		return errBadChannelNumber
+	}
+	if e := w.readPeers(); e != nil {
+		return e
+	}
+	// RFC 8656 §12.2 speaks of one XOR-PEER-ADDRESS. RFC 8489 §14 lets us ignore any
+	// further one; a client that sends it means something that we would not do.
+	if len(w.peers) > 1 {
+		return errManyPeers
+	}
+	peer := w.peers[0]
+	if !sameFamily(r.allocation, peer.Addr()) {
+		return errPeerFamily
+	}
+	if !w.h.table.RelaysPort(peer) {
+		return errPeerForbidden
+	}
+	err = r.allocation.Bind(number, peer, r.now)
+	switch {
+	case err == nil:
+	case errors.Is(err, allocation.ErrConflict):
+		return errChannelConflict
+	case errors.Is(err, allocation.ErrTooMany):
+		return errTooManyPeers
+	default:
+		return unexpected(err)
+	}
+	w.reply.Success(&w.message)
+	return nil
+}

@@ -1,0 +1,126 @@
+package control
+
+import "fmt"
+
+// code is what became of a request: a success, or one of the error codes that this
+// server answers with. It is closed, so that each can be counted from zero.
+type code uint8
+
+const (
+	success code = iota
+	badRequest
+	unauthenticated
+	forbidden
+	unknownAttribute
+	allocationMismatch
+	staleNonce
+	addressFamilyNotSupported
+	wrongCredentials
+	unsupportedTransport
+	peerFamilyMismatch
+	quotaReached
+	serverError
+	insufficientCapacity
+	codes // how many there are
+)
+
+// codeTable holds numbers and reason phrases as RFC 8489 §14.8 and RFC 8656 §19
+// have them.
+var codeTable = [codes]struct {
+	number int
+	reason string
+}{
+	success:                   {0, "Success"},
+	badRequest:                {400, "Bad Request"},
+	unauthenticated:           {401, "Unauthenticated"},
+	forbidden:                 {403, "Forbidden"},
+	unknownAttribute:          {420, "Unknown Attribute"},
+	allocationMismatch:        {437, "Allocation Mismatch"},
+	staleNonce:                {438, "Stale Nonce"},
+	addressFamilyNotSupported: {440, "Address Family not Supported"},
+	wrongCredentials:          {441, "Wrong Credentials"},
+	unsupportedTransport:      {442, "Unsupported Transport Protocol"},
+	peerFamilyMismatch:        {443, "Peer Address Family Mismatch"},
+	quotaReached:              {486, "Allocation Quota Reached"},
+	serverError:               {500, "Server Error"},
+	insufficientCapacity:      {508, "Insufficient Capacity"},
+}
+
+func (c code) number() int    { return codeTable[c].number }
+func (c code) reason() string { return codeTable[c].reason }
+
+// protocolError says why a request gets no success. The code and its reason phrase
+// go to the client, the cause only to the log. Those below are shared and never
+// change, so that refusing costs no memory.
+type protocolError struct {
+	code    code
+	cause   string
+	failure authFailure // notAFailure unless credentials were at fault
+	err     error       // what another package said that was not expected, or nil
+}
+
+func (e *protocolError) Error() string {
+	s := fmt.Sprintf("%d %s: %s", e.code.number(), e.code.reason(), e.cause)
+	if e.err != nil {
+		s += ": " + e.err.Error()
+	}
+	return s
+}
+
+// Any request.
+var (
+	errUnknownAttribute = &protocolError{code: unknownAttribute, cause: "comprehension-required attribute not understood"}
+	errNoAllocation     = &protocolError{code: allocationMismatch, cause: "the five-tuple has no allocation"}
+	errWrongUser        = &protocolError{code: wrongCredentials, cause: "the allocation is another user's", failure: failureWrongUser}
+	errBadLifetime      = &protocolError{code: badRequest, cause: "LIFETIME is malformed"}
+	errBadFamily        = &protocolError{code: badRequest, cause: "REQUESTED-ADDRESS-FAMILY is malformed"}
+)
+
+// Authentication.
+var (
+	errNoCredentials = &protocolError{code: unauthenticated, cause: "no MESSAGE-INTEGRITY"}
+	errIncomplete    = &protocolError{code: badRequest, cause: "MESSAGE-INTEGRITY without USERNAME, REALM or NONCE", failure: failureIncomplete}
+	errWrongRealm    = &protocolError{code: unauthenticated, cause: "REALM is not ours", failure: failureWrongRealm}
+	errUnknownUser   = &protocolError{code: unauthenticated, cause: "user is not known", failure: failureUnknownUser}
+	errWrongPassword = &protocolError{code: unauthenticated, cause: "password is wrong", failure: failureWrongPassword}
+	errExpired       = &protocolError{code: unauthenticated, cause: "credential has expired", failure: failureExpired}
+	errStaleNonce    = &protocolError{code: staleNonce, cause: "nonce is old, or not ours for this client", failure: failureStaleNonce}
+)
+
+// Allocate.
+var (
+	errInUse              = &protocolError{code: allocationMismatch, cause: "the five-tuple has an allocation already"}
+	errNoTransport        = &protocolError{code: badRequest, cause: "REQUESTED-TRANSPORT is missing"}
+	errBadTransport       = &protocolError{code: badRequest, cause: "REQUESTED-TRANSPORT is malformed"}
+	errTransport          = &protocolError{code: unsupportedTransport, cause: "REQUESTED-TRANSPORT is not UDP"}
+	errBadToken           = &protocolError{code: badRequest, cause: "RESERVATION-TOKEN is malformed"}
+	errBadEvenPort        = &protocolError{code: badRequest, cause: "EVEN-PORT is malformed"}
+	errBadAdditional      = &protocolError{code: badRequest, cause: "ADDITIONAL-ADDRESS-FAMILY is malformed or not IPv6"}
+	errTokenWithMore      = &protocolError{code: badRequest, cause: "RESERVATION-TOKEN beside EVEN-PORT or an address family"}
+	errTwoFamilies        = &protocolError{code: badRequest, cause: "REQUESTED-ADDRESS-FAMILY beside ADDITIONAL-ADDRESS-FAMILY"}
+	errReserveDual        = &protocolError{code: badRequest, cause: "EVEN-PORT with R beside ADDITIONAL-ADDRESS-FAMILY"}
+	errFamilyNotSupported = &protocolError{code: addressFamilyNotSupported, cause: "no relayed transport addresses of this family"}
+	errUserQuota          = &protocolError{code: quotaReached, cause: "the user holds as many allocations as one may"}
+	errNoReservation      = &protocolError{code: insufficientCapacity, cause: "RESERVATION-TOKEN names no reservation"}
+	errNoRelayedAddress   = &protocolError{code: insufficientCapacity, cause: "no relayed transport address is free"}
+)
+
+// Refresh, CreatePermission and ChannelBind.
+var (
+	errRefreshedFamily  = &protocolError{code: peerFamilyMismatch, cause: "REQUESTED-ADDRESS-FAMILY is not the allocation's"}
+	errNoPeer           = &protocolError{code: badRequest, cause: "XOR-PEER-ADDRESS is missing"}
+	errBadPeer          = &protocolError{code: badRequest, cause: "XOR-PEER-ADDRESS is malformed"}
+	errManyPeers        = &protocolError{code: badRequest, cause: "more than one XOR-PEER-ADDRESS"}
+	errPeerFamily       = &protocolError{code: peerFamilyMismatch, cause: "XOR-PEER-ADDRESS is of another family than the relayed transport address"}
+	errPeerForbidden    = &protocolError{code: forbidden, cause: "peer is not a relayed transport address of this server"}
+	errTooManyPeers     = &protocolError{code: insufficientCapacity, cause: "the allocation holds as many peers as one may"}
+	errNoChannelNumber  = &protocolError{code: badRequest, cause: "CHANNEL-NUMBER is missing"}
+	errBadChannelNumber = &protocolError{code: badRequest, cause: "CHANNEL-NUMBER is malformed or out of range"}
+	errChannelConflict  = &protocolError{code: badRequest, cause: "channel or peer is bound otherwise"}
+)
+
+// unexpected is the answer to an error that another package was not supposed to
+// return: the request was valid, and the fault is ours (RFC 8489 §14.8).
+func unexpected(err error) *protocolError {
+	return &protocolError{code: serverError, cause: "unexpected", err: err}
+}

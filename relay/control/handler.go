@@ -1,0 +1,256 @@
+// Package control is the control plane: it answers the STUN and TURN requests of
+// clients. It owns the order of the checks, the authentication of a request, and
+// what each answer says.
+//
+// It refuses to do I/O, to touch application data (that is the data plane's), and
+// to keep state of its own: everything that outlives a request is an allocation in
+// [allocation.Table], so a request that is not authenticated leaves nothing behind
+// but a count.
+//
+// # The way of a request
+//
+//	Decode ─► accept ─┬─► Binding: unknown attributes? ─► binding ───────────────────────┐
+//	   │         │      │    420                                                          ▼
+//	   ▼         ▼      └─► authenticate ─► unknown attributes? ─┬─► allocate ─────────► answer
+//	   discarded            400 401 438     420                  └─► allocation? ─► … ─────▲
+//	                                                                 437 441
+//
+// One file holds one stage: handler.go the entry and the order, authenticate.go the
+// long-term credential mechanism, then one file for each method, errors.go what an
+// answer can be, stats.go what is counted.
+//
+// A datagram from an address that proved nothing yet is answered with no more than
+// the protocol demands: no SOFTWARE, short reasons.
+package control
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/pion/logging"
+
+	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/wire"
+)
+
+// Options says what a Handler works on.
+type Options struct {
+	Table    *allocation.Table
+	Auth     *auth.Authenticator
+	Software string                // SOFTWARE of authenticated Allocate and Refresh answers; empty: none
+	Log      logging.LeveledLogger // nil: silent
+	Stats    *Stats                // nil: nobody wants to know
+	Now      func() time.Time      // wall clock that the expiry of credentials is judged by; nil: time.Now
+}
+
+// Handler is what all workers share. It is immutable, and safe for any number of
+// goroutines.
+type Handler struct {
+	table    *allocation.Table
+	auth     *auth.Authenticator
+	software string
+	log      logging.LeveledLogger // may be nil
+	stats    *Stats
+	now      func() time.Time
+}
+
+// New makes a Handler.
+func New(o Options) *Handler {
+	h := &Handler{table: o.Table, auth: o.Auth, software: o.Software, log: o.Log, stats: o.Stats, now: o.Now}
+	if h.stats == nil {
+		h.stats = new(Stats)
+	}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	return h
+}
+
+// Origin says on what five-tuple a message came, and how its sender is reached.
+type Origin struct {
+	FiveTuple allocation.FiveTuple
+	Client    allocation.Client
+}
+
+// Worker is the scratch memory of one goroutine. It is not safe for two.
+type Worker struct {
+	h         *Handler
+	message   wire.Message
+	reply     wire.Reply
+	integrity func(key []byte) bool // message.CheckIntegrity, bound once
+	unknown   []wire.Attr
+	nonce     []byte
+	peers     []netip.AddrPort
+	addresses []netip.Addr
+	token     [8]byte
+	key       [16]byte // what request.key refers to
+}
+
+// NewWorker makes a Worker.
+func (h *Handler) NewWorker() *Worker {
+	w := &Worker{h: h}
+	w.integrity = w.message.CheckIntegrity
+	return w
+}
+
+// request is one request on its way through the stages. Each stage fills in what
+// the next ones rely on.
+type request struct {
+	from   *Origin
+	method method
+	now    allocation.Time
+
+	// From authenticate on.
+	identity   auth.Identity
+	wall       time.Time              // that identity's expiry is measured by
+	key        []byte                 // identity's key; nil while the sender has proved nothing
+	allocation *allocation.Allocation // of the five-tuple; nil when there is none
+}
+
+// Handle appends the answer to msg to dst, and appends nothing when msg is not to
+// be answered: when it is malformed, an indication, a response, or of a method that
+// this server does not know. msg is only read, and not used after Handle has returned.
+func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
+	m := &w.message
+	if err := m.Decode(msg); err != nil {
+		w.h.stats.discard(discardReason(err))
+		return dst
+	}
+	method, ok := w.accept()
+	if !ok {
+		return dst
+	}
+	r := request{from: from, method: method, now: w.h.table.Now()}
+	refused := w.process(&r)
+	if refused != nil {
+		w.refuse(&r, refused)
+	} else {
+		w.h.stats.count(method, success)
+	}
+	// RFC 8656 §5 wants SOFTWARE in the answers to Allocate and Refresh; it is told
+	// to authenticated clients only.
+	if w.h.software != "" && r.key != nil && (method == methodAllocate || method == methodRefresh) {
+		w.reply.AddString(wire.AttrSoftware, w.h.software)
+	}
+	// RFC 8489 §9.2.4: once a request is authenticated, every answer carries
+	// MESSAGE-INTEGRITY under the same key.
+	return w.reply.Finish(dst, r.key)
+}
+
+// accept decides from method and class whether the message is answered at all.
+// RFC 8489 §6.3: a message whose method is not supported, or whose class is not
+// allowed for its method, is silently discarded. So a request of an unknown method
+// gets no 400, and neither does a Send or Data request.
+func (w *Worker) accept() (method, bool) {
+	switch w.message.Class() {
+	case wire.ClassRequest:
+		if method, ok := methodOf(w.message.Method()); ok {
+			return method, true
+		}
+		w.h.stats.discard(discardMethod)
+	case wire.ClassIndication:
+		// RFC 8489 §6.3.2: nothing answers an indication. Binding's is a keep-alive
+		// and Send's is the data plane's; neither is a fault.
+		if m := w.message.Method(); m != wire.MethodBinding && m != wire.MethodSend {
+			w.h.stats.discard(discardClass)
+		}
+	default:
+		// RFC 8489 §6.3: a response is for a transaction in progress, and a server
+		// starts none.
+		w.h.stats.discard(discardClass)
+	}
+	return 0, false
+}
+
+// process takes a request through the stages, and leaves the success in w.reply or
+// returns why there is none.
+func (w *Worker) process(r *request) *protocolError {
+	if r.method == methodBinding {
+		// RFC 8489 §12: the Binding method of a basic server uses no credentials.
+		if e := w.checkUnknown(); e != nil {
+			return e
+		}
+		return w.binding(r)
+	}
+	if e := w.authenticate(r); e != nil {
+		return e
+	}
+	// RFC 8489 §6.3: attributes are looked at once authentication is done.
+	if e := w.checkUnknown(); e != nil {
+		return e
+	}
+	if r.method == methodAllocate {
+		return w.allocate(r)
+	}
+	if e := r.checkAllocation(); e != nil {
+		return e
+	}
+	switch r.method {
+	case methodRefresh:
+		return w.refresh(r)
+	case methodCreatePermission:
+		return w.createPermission(r)
+	default:
+		return w.channelBind(r)
+	}
+}
+
+// checkUnknown refuses attributes that the sender requires to be understood and
+// that are not (RFC 8489 §6.3.1).
+func (w *Worker) checkUnknown() *protocolError {
+	w.unknown = w.message.Unknown(w.unknown[:0])
+	if len(w.unknown) > 0 {
+		return errUnknownAttribute
+	}
+	return nil
+}
+
+// checkAllocation refuses a request that needs an allocation and has none, or
+// somebody else's (RFC 8656 §5).
+func (r *request) checkAllocation() *protocolError {
+	switch {
+	case r.allocation == nil:
+		return errNoAllocation
+	case r.allocation.User != r.identity.User:
+		return errWrongUser
+	}
+	return nil
+}
+
+// refuse turns e into the answer, and counts it.
+func (w *Worker) refuse(r *request, e *protocolError) {
+	h := w.h
+	h.stats.count(r.method, e.code)
+	h.stats.fail(e.failure)
+
+	w.reply.Error(&w.message, e.code.number(), e.code.reason())
+	switch e.code {
+	case unauthenticated, staleNonce:
+		// RFC 8489 §9.2.4: with 401 and 438 go REALM and a nonce that is valid.
+		w.nonce = h.auth.AppendNonce(w.nonce[:0], r.from.FiveTuple.Client)
+		w.reply.AddString(wire.AttrRealm, h.auth.Realm())
+		w.reply.AddBytes(wire.AttrNonce, w.nonce)
+	case unknownAttribute:
+		w.reply.AddUnknown(w.unknown)
+	}
+
+	// Strangers never reach the log: whoever floods the server is a number in the
+	// metrics, not a line each.
+	if h.log == nil || r.key == nil {
+		return
+	}
+	if e.code == serverError {
+		h.log.Errorf("%s from %s: %v", r.method, r.from.FiveTuple.Client, e)
+		return
+	}
+	h.log.Debugf("%s from %s, user %q: %v", r.method, r.from.FiveTuple.Client, r.identity.User, e)
+}
+
+func discardReason(err error) discarded {
+	if errors.Is(err, wire.ErrFingerprint) {
+		return discardFingerprint
+	}
+	return discardMalformed
+}

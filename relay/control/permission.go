@@ -1,0 +1,60 @@
+package control
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+)
+
+// createPermission installs or refreshes the permissions for all peers of a request
+// or, if any of them may not be, for none (RFC 8656 §10.2).
+func (w *Worker) createPermission(r *request) *protocolError {
+	if e := w.readPeers(); e != nil {
+		return e
+	}
+	w.addresses = w.addresses[:0]
+	for _, peer := range w.peers {
+		if !sameFamily(r.allocation, peer.Addr()) {
+			return errPeerFamily
+		}
+		w.addresses = append(w.addresses, peer.Addr())
+	}
+	// RFC 8656 §9: a permission is for an IP address, the port is ignored.
+	for _, address := range w.addresses {
+		if !w.h.table.Relays(address) {
+			return errPeerForbidden
+		}
+	}
+	err := r.allocation.Permit(w.addresses, r.now)
+	switch {
+	case err == nil:
+	case errors.Is(err, allocation.ErrTooMany):
+		return errTooManyPeers
+	default:
+		return unexpected(err)
+	}
+	w.reply.Success(&w.message)
+	return nil
+}
+
+// readPeers reads every XOR-PEER-ADDRESS into w.peers: at least one, none malformed
+// (RFC 8656 §10.2, §12.2). How many there can be is bounded by the message's size,
+// and how many an allocation can hold by the allocation.
+func (w *Worker) readPeers() *protocolError {
+	peers, err := w.message.Peers(w.peers[:0])
+	if err != nil {
+		return errBadPeer
+	}
+	w.peers = peers
+	if len(peers) == 0 {
+		return errNoPeer
+	}
+	return nil
+}
+
+// sameFamily says whether peer is of the family of a's relayed transport address. An
+// IPv4-mapped address is IPv6.
+func sameFamily(a *allocation.Allocation, peer netip.Addr) bool {
+	return allocation.FamilyOf(peer) == a.Family()
+}
