@@ -1,0 +1,81 @@
+package forward
+
+import (
+	crand "crypto/rand"
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/udp"
+)
+
+const (
+	queueMessages = 128 // datagrams a queue holds; two full receive batches
+	queueStreams  = 64  // connections that one batch may touch before it flushes
+	maxDataHeader = 48  // STUN header, IPv6 XOR-PEER-ADDRESS and DATA's header
+)
+
+// Plane is what the forwarders of a server share.
+type Plane struct {
+	table     *allocation.Table
+	listeners int
+
+	mu         sync.Mutex
+	forwarders []*Forwarder // every one ever made; guarded by mu
+}
+
+// New makes a data plane over table for that many listeners.
+func New(table *allocation.Table, listeners int) *Plane {
+	return &Plane{table: table, listeners: listeners}
+}
+
+// Forwarder is one goroutine's part of the data plane. Between Begin and Flush it
+// collects what goes out.
+type Forwarder struct {
+	table *allocation.Table
+	now   allocation.Time
+
+	conns   []*udp.Conn  // by listener, nil for stream listeners
+	queues  []*udp.Queue // by listener, likewise
+	streams []allocation.Stream
+	heads   [][maxDataHeader]byte // headers that didn't fit into the received bytes
+	used    int                   // of heads
+
+	ids    *rand.ChaCha8 // transaction IDs of Data indications
+	counts batchCounts
+	stats  stats
+}
+
+// NewForwarder makes a forwarder that sends through conns, one for each listener
+// in the order of Client.Listener; nil stands for stream listeners.
+func (p *Plane) NewForwarder(conns []*udp.Conn) *Forwarder {
+	var seed [32]byte
+	crand.Read(seed[:]) // never fails (crypto/rand)
+	f := &Forwarder{
+		table: p.table, conns: conns, queues: make([]*udp.Queue, len(conns)),
+		streams: make([]allocation.Stream, 0, queueStreams),
+		heads:   make([][maxDataHeader]byte, queueMessages),
+		ids:     rand.NewChaCha8(seed),
+		counts:  batchCounts{listeners: make([]listenerBatch, p.listeners)},
+		stats:   stats{listeners: make([]listenerStats, p.listeners)},
+	}
+	for i, c := range conns {
+		if c != nil {
+			f.queues[i] = udp.NewQueue(queueMessages)
+		}
+	}
+	p.mu.Lock()
+	p.forwarders = append(p.forwarders, f)
+	p.mu.Unlock()
+	return f
+}
+
+// Begin starts a batch that was received at now.
+func (f *Forwarder) Begin(now allocation.Time) { f.now = now }
+
+// transactionID fills id with the next random transaction ID (RFC 8489 §5).
+func (f *Forwarder) transactionID(id *[12]byte) {
+	binary.LittleEndian.PutUint64(id[:8], f.ids.Uint64())
+	binary.LittleEndian.PutUint32(id[8:], uint32(f.ids.Uint64()))
+}

@@ -1,0 +1,98 @@
+package forward
+
+import (
+	"net/netip"
+
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/wire"
+)
+
+// packet is application data on its way, in the bytes that it came in.
+type packet struct {
+	bytes  []byte // the whole frame, ours to write to
+	offset int    // of the data in it
+	length int    // of the data
+}
+
+func (p *packet) data() []byte { return p.bytes[p.offset : p.offset+p.length] }
+
+// ChannelData relays a ChannelData message that came from the client of tuple
+// (RFC 8656 §12.6).
+func (f *Forwarder) ChannelData(tuple *allocation.FiveTuple, b []byte) {
+	number, data, ok := wire.ParseChannelData(b)
+	if !ok {
+		f.Drop(DropMalformed, 1)
+		return
+	}
+	from := f.from(tuple, len(data))
+	if from == nil {
+		return
+	}
+	channel := from.Channel(number, f.now)
+	if channel == nil {
+		f.dropUp(from, DropNoChannel, len(data))
+		return
+	}
+	f.hairpin(from, channel.Peer, packet{b, wire.ChannelHeaderSize, len(data)})
+}
+
+// Send relays a Send indication that came from the client of tuple
+// (RFC 8656 §11.2). DONT-FRAGMENT asks for nothing here: no datagram of the
+// server's own leaves towards the peer.
+func (f *Forwarder) Send(tuple *allocation.FiveTuple, b []byte) {
+	var s wire.Send
+	if !wire.ParseSend(b, &s) {
+		f.Drop(DropMalformed, 1)
+		return
+	}
+	from := f.from(tuple, s.Length)
+	if from == nil {
+		return
+	}
+	if !from.Permitted(s.Peer.Addr(), f.now) {
+		f.dropUp(from, DropNoPermission, s.Length)
+		return
+	}
+	f.hairpin(from, s.Peer, packet{b, s.Offset, s.Length})
+}
+
+// from finds the allocation that a client's packet belongs to; it counts the
+// packet as received or, when there is none, as dropped.
+func (f *Forwarder) from(tuple *allocation.FiveTuple, length int) *allocation.Allocation {
+	a := f.table.Find(tuple, f.now)
+	if a == nil {
+		f.Drop(DropNoAllocation, 1)
+		return nil
+	}
+	f.counts.listeners[a.Client.Listener].clientIn.add(length)
+	return a
+}
+
+// hairpin turns a packet around to the client that has peer as its relayed
+// transport address, if that client permits the sender (RFC 8656 §11.3, §12.7).
+func (f *Forwarder) hairpin(from *allocation.Allocation, peer netip.AddrPort, p packet) {
+	to := f.table.FindRelayed(peer, f.now)
+	if to == nil {
+		f.dropUp(from, DropNoPeer, p.length)
+		return
+	}
+	from.Up.Add(1, p.length)
+	f.counts.listeners[from.Client.Listener].peerOut.add(p.length)
+	f.counts.listeners[to.Client.Listener].peerIn.add(p.length)
+
+	if !to.Permitted(from.Relayed.Addr(), f.now) {
+		f.dropDown(to, DropPeerNoPermission, p.length)
+		return
+	}
+	f.toClient(to, from.Relayed, p)
+}
+
+func (f *Forwarder) dropUp(from *allocation.Allocation, why Drop, length int) {
+	from.UpDropped.Add(1, length)
+	f.Drop(why, 1)
+}
+
+func (f *Forwarder) dropDown(to *allocation.Allocation, why Drop, length int) {
+	to.DownDropped.Add(1, length)
+	f.Drop(why, 1)
+}
