@@ -14,9 +14,9 @@
 // The way of a request:
 //
 //	no integrity ──► AppendNonce ──► 401 with REALM and NONCE
-//	integrity ─────► CheckNonce ──► ErrStaleNonce ──────► 438 with a new nonce
-//	                     └────────► Verify ─► ErrUnknownUser, ErrWrongPassword ─► 401 (one answer for both)
-//	                                   └────► Identity ─► Expired(now)? judged by the caller where it makes an allocation
+//	integrity ─────► Verify ─► ErrUnknownUser, ErrWrongPassword ─► 401 (one answer for both)
+//	                    └────► Identity ─► CheckNonce ─► ErrStaleNonce ─► 438 with a new nonce
+//	                                           └───────► Expired(now)? judged by the caller where it makes an allocation
 //
 // All of these may be called from any goroutine. They read one immutable snapshot through an atomic pointer and take no
 // lock; Run, the only writer, replaces the snapshot as a whole.

@@ -1,0 +1,30 @@
+//go:build !linux
+
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+// controlSize is the room for a datagram's control messages in bytes. They are spelt differently by each system, and
+// golang.org/x/sys has no common form, so there are none here.
+const controlSize = 0
+
+func setOptions(_ uintptr, _ bool, o Options) error {
+	if o.ReusePort {
+		return setReusePort(0)
+	}
+	return nil
+}
+
+func setReusePort(uintptr) error {
+	return fmt.Errorf("several sockets on one port: %w", errors.ErrUnsupported)
+}
+
+func buffers(uintptr) (receive, send int) { return 0, 0 }
+
+func parsePacketInfo([]byte) (local netip.Addr, ifindex uint32) { return netip.Addr{}, 0 }
+
+func putPacketInfo([]byte, *Destination) int { return 0 }
