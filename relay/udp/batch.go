@@ -15,7 +15,7 @@ type Datagram struct {
 	Source    netip.AddrPort // never a mapped address; with a zone, the interface's index, only if link-local
 	Local     netip.Addr     // the address it came to, without a zone; invalid without Options.PacketInfo
 	Interface uint32         // index of the interface it came by; 0 without Options.PacketInfo
-	Truncated bool           // it was larger than the Batch's buffers, and the rest is lost
+	Truncated bool           // it was larger than the Batch's buffers, and the rest is lost (Windows: all of it, unnoticed)
 }
 
 const (

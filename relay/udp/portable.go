@@ -16,8 +16,9 @@ func (c *Conn) receivePortable(b *Batch) error {
 		// One byte more than asked for tells an oversize datagram on systems that don't flag it.
 		n, oobn, _, source, err := c.udp.ReadMsgUDPAddrPort(buffer[:b.size+1], oob)
 		if err != nil {
-			if failures++; failures == maxErrors || closedOr(err) == net.ErrClosed {
-				return closedOr(err)
+			err = closedOr(err)
+			if failures++; failures == maxErrors || err == net.ErrClosed {
+				return err
 			}
 			continue
 		}

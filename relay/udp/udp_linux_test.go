@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -80,8 +81,13 @@ func TestReusePort(t *testing.T) {
 		for range peers {
 			write(t, client(t, first.LocalAddr()), []byte("hello"))
 		}
-		for range peers {
-			<-all
+		late := time.After(deadline)
+		for n := range peers {
+			select {
+			case <-all:
+			case <-late:
+				t.Fatalf("%d of %d datagrams", n, peers)
+			}
 		}
 		first.Close()
 		second.Close()

@@ -2,16 +2,12 @@ package udp
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"reflect"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 )
 
 // Every behaviour is shown on each path and for each family.
@@ -214,28 +210,6 @@ func TestBatchOfMany(t *testing.T) {
 	})
 }
 
-func TestTruncated(t *testing.T) {
-	const size = 16
-	cases := []struct {
-		length    int
-		truncated bool
-	}{{0, false}, {size - 1, false}, {size, false}, {size + 1, true}, {size + tailroom, true}, {size + tailroom + 1, true}, {1400, true}, {1, false}}
-	each(t, func(t *testing.T, o Options, loopback, _ netip.AddrPort) {
-		server := listenBounded(t, loopback, o)
-		peer := client(t, server.LocalAddr())
-		batch := NewBatch(2, size)
-		payload := bytes.Repeat([]byte{'x'}, 1400)
-		for _, c := range cases {
-			write(t, peer, payload[:c.length])
-			receive(t, server, batch)
-			d := batch.Datagram(0)
-			if d.Truncated != c.truncated || len(d.Bytes) != min(c.length, size) || cap(d.Bytes) < len(d.Bytes)+8 {
-				t.Errorf("%d bytes: %d received, truncated %v", c.length, len(d.Bytes), d.Truncated)
-			}
-		}
-	})
-}
-
 // A datagram that can't be sent takes none of its neighbours with it, wherever in the queue it stands.
 func TestPartialFailure(t *testing.T) {
 	huge := make([]byte, 70000) // EMSGSIZE: more than an IP packet holds
@@ -318,43 +292,6 @@ func TestClosedPort(t *testing.T) {
 	})
 }
 
-func TestClose(t *testing.T) {
-	each(t, func(t *testing.T, o Options, loopback, _ netip.AddrPort) {
-		for range 20 {
-			c := listen(t, loopback, o)
-			const receivers = 3
-			var ready sync.WaitGroup
-			ready.Add(receivers)
-			failures := make(chan error, receivers)
-			for range receivers {
-				go func() {
-					batch := NewBatch(2, 64)
-					ready.Done()
-					failures <- c.Receive(batch)
-				}()
-			}
-			ready.Wait()
-			if err := c.Close(); err != nil {
-				t.Fatal(err)
-			}
-			for range receivers {
-				if err := <-failures; err != net.ErrClosed {
-					t.Fatalf("Receive: %v", err)
-				}
-			}
-			to := NewDestination(loopback, netip.Addr{}, 0)
-			queue := NewQueue(2)
-			queue.Append(&to, nil, []byte("x"), 0)
-			if sent, err := c.Flush(queue); sent != 0 || err != net.ErrClosed || queue.Len() != 0 {
-				t.Fatalf("Flush after Close: %d, %v, %d left", sent, err, queue.Len())
-			}
-			if err := c.Receive(NewBatch(1, 1)); err != net.ErrClosed {
-				t.Fatalf("Receive after Close: %v", err)
-			}
-		}
-	})
-}
-
 // The same Batch serves Conns of either kind and path.
 func TestBatchChangesConn(t *testing.T) {
 	var conns []*Conn
@@ -410,102 +347,6 @@ func TestConcurrentFlush(t *testing.T) {
 		}
 		wait.Wait()
 	})
-}
-
-func TestV6Only(t *testing.T) {
-	for _, path := range paths {
-		t.Run(path.name, func(t *testing.T) {
-			six := listen(t, families[1].wildcard, Options{Portable: path.portable})
-			four, err := Listen(netip.AddrPortFrom(netip.IPv4Unspecified(), six.LocalAddr().Port()), Options{})
-			if errors.Is(err, syscall.EADDRINUSE) {
-				t.Fatal("the IPv6 socket holds the port for IPv4 as well")
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			four.Close()
-		})
-	}
-}
-
-func TestListen(t *testing.T) {
-	cases := []struct {
-		name, addr, bound string
-	}{
-		{"v4", "127.0.0.1:0", "127.0.0.1"},
-		{"v6", "[::1]:0", "::1"},
-		{"mapped", "[::ffff:127.0.0.1]:0", "127.0.0.1"},
-		{"wildcard", "0.0.0.0:0", "0.0.0.0"},
-		{"v6 wildcard", "[::]:0", "::"},
-	}
-	for _, c := range cases {
-		conn := listen(t, netip.MustParseAddrPort(c.addr), Options{})
-		if a := conn.LocalAddr(); a.Addr() != netip.MustParseAddr(c.bound) || a.Port() == 0 {
-			t.Errorf("%s: bound to %v", c.name, a)
-		}
-		if second, err := Listen(conn.LocalAddr(), Options{}); err == nil {
-			second.Close()
-			t.Errorf("%s: bound twice without ReusePort", c.name)
-		}
-	}
-	if _, err := Listen(netip.AddrPort{}, Options{}); err == nil {
-		t.Error("listens on no address")
-	}
-}
-
-func TestDestination(t *testing.T) {
-	local4, local6, link := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("fe80::1")
-	cases := []struct {
-		name    string
-		remote  string
-		local   netip.Addr
-		ifindex uint32
-		want    string // of Remote
-		source  bool   // local is kept
-		kept    uint32 // of ifindex
-	}{
-		{"v4", "192.0.2.9:3478", netip.Addr{}, 0, "192.0.2.9:3478", false, 0},
-		{"v4 from", "192.0.2.9:3478", local4, 7, "192.0.2.9:3478", true, 0},
-		{"v6 from", "[2001:db8::9]:65535", local6, 7, "[2001:db8::9]:65535", true, 0},
-		{"mapped", "[::ffff:192.0.2.9]:1", local4, 0, "192.0.2.9:1", true, 0},
-		{"other family's source", "192.0.2.9:1", local6, 0, "192.0.2.9:1", false, 0},
-		{"unspecified source", "192.0.2.9:2", netip.IPv4Unspecified(), 0, "192.0.2.9:2", false, 0},
-		{"link-local", "[fe80::9]:1", link, 7, "[fe80::9%7]:1", true, 7},
-		{"link-local by zone", "[fe80::9%5]:1", netip.Addr{}, 0, "[fe80::9%5]:1", false, 5},
-		{"global from link-local", "[2001:db8::9]:1", link, 7, "[2001:db8::9]:1", true, 7},
-		{"v4 link-local", "169.254.0.9:1", netip.Addr{}, 7, "169.254.0.9:1", false, 7},
-	}
-	seen := map[Destination]string{}
-	for _, c := range cases {
-		remote := netip.MustParseAddrPort(c.remote)
-		d := NewDestination(remote, c.local, c.ifindex)
-		if d.Remote() != netip.MustParseAddrPort(c.want) || d.hasLocal != c.source || d.ifindex != c.kept {
-			t.Errorf("%s: %v %+v", c.name, d.Remote(), d)
-		}
-		if d != NewDestination(remote, c.local, c.ifindex) {
-			t.Errorf("%s: differs from itself", c.name)
-		}
-		if before, ok := seen[d]; ok {
-			t.Errorf("%s is the same as %s", c.name, before)
-		}
-		seen[d] = c.name
-		if again := NewDestination(d.Remote(), c.local, c.ifindex); again != d {
-			t.Errorf("%s: %+v turns into %+v", c.name, d, again)
-		}
-	}
-	if d := (Destination{}); d.Remote().IsValid() || d != NewDestination(netip.AddrPort{}, local4, 1) {
-		t.Error("the zero Destination is somewhere")
-	}
-	if size := unsafe.Sizeof(Destination{}); size > 64 {
-		t.Errorf("%d bytes", size)
-	}
-	for field := range reflect.TypeFor[Destination]().Fields() {
-		switch field.Type.Kind() {
-		case reflect.Array, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Bool:
-		default:
-			t.Errorf("%s holds a %s", field.Name, field.Type)
-		}
-	}
 }
 
 // What was flushed is not held any longer: a queue that idles keeps no buffer alive.
