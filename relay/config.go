@@ -1,0 +1,120 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/pion/logging"
+
+	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+)
+
+// Config says what a Server shall be. It is validated as a whole by New, and
+// nothing in it is corrected.
+type Config struct {
+	Listeners       []Listener
+	PublicAddresses []netip.Addr         // what clients are told to connect to; at most one per family; empty: see Listener
+	RelayAddresses  []netip.Prefix       // empty: the public addresses
+	RelayPorts      allocation.PortRange // zero: 49152-65535 (RFC 8656 §7.2)
+	Cooldown        time.Duration        // of a relayed transport address; 0: allocation.DefaultCooldown
+	UserQuota       int                  // allocations per user; 0: no limit
+	TotalQuota      int                  // allocations; 0: no limit
+	Auth            auth.Options
+	Software        string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
+	Log             logging.LoggerFactory // nil: pion's default
+	Workers         int                   // UDP loops per socket address; 0: GOMAXPROCS
+	PortableUDP     bool                  // don't use the platform's batched system calls
+}
+
+// Listener is an address that clients connect to.
+type Listener struct {
+	Scheme string // "udp" or "tcp"
+	// Address is IP:PORT; an empty IP is every address of the host, IPv4 and IPv6.
+	// Clients are told Config.PublicAddresses, else this IP, else, when that is
+	// empty or unspecified, the host's first global address.
+	Address string
+	Name    string // label in metrics and logs; empty: SCHEME://ADDRESS
+}
+
+// DefaultPorts are the ports of relayed transport addresses (RFC 8656 §7.2: the
+// dynamic range).
+var DefaultPorts = allocation.PortRange{Min: 49152, Max: 65535}
+
+// binding is one socket address to bind: a listener has two when it takes both
+// families.
+type binding struct {
+	listener int
+	address  netip.AddrPort
+	optional bool // its family may be missing on this host
+}
+
+// parse splits Address; an empty host is the zero Addr.
+func (l Listener) parse() (host netip.Addr, port uint16, err error) {
+	if p, ok := strings.CutPrefix(l.Address, ":"); ok {
+		all, err := netip.ParseAddrPort("0.0.0.0:" + p)
+		if err != nil {
+			return host, 0, fmt.Errorf("listener %s: port %q is not a number from 0 to 65535", l.Name, p)
+		}
+		return host, all.Port(), nil
+	}
+	a, err := netip.ParseAddrPort(l.Address)
+	if err != nil {
+		return host, 0, fmt.Errorf("listener %s: %q is not IP:PORT or :PORT", l.Name, l.Address)
+	}
+	return a.Addr(), a.Port(), nil
+}
+
+func (l Listener) bindings(index int) ([]binding, error) {
+	host, port, err := l.parse()
+	if err != nil {
+		return nil, err
+	}
+	if host.IsValid() {
+		return []binding{{listener: index, address: netip.AddrPortFrom(host.Unmap(), port)}}, nil
+	}
+	return []binding{
+		{listener: index, address: netip.AddrPortFrom(netip.IPv4Unspecified(), port), optional: true},
+		{listener: index, address: netip.AddrPortFrom(netip.IPv6Unspecified(), port), optional: true},
+	}, nil
+}
+
+// complete fills in defaults and joins everything that is wrong.
+func (c *Config) complete() error {
+	var faults []error
+	if c.RelayPorts == (allocation.PortRange{}) {
+		c.RelayPorts = DefaultPorts
+	}
+	if c.Log == nil {
+		c.Log = logging.NewDefaultLoggerFactory()
+	}
+	if len(c.Listeners) == 0 {
+		faults = append(faults, errors.New("no listener: give at least one"))
+	}
+	listeners := make([]Listener, len(c.Listeners))
+	for i, l := range c.Listeners {
+		if l.Name == "" {
+			l.Name = l.Scheme + "://" + l.Address
+		}
+		if l.Scheme != "udp" && l.Scheme != "tcp" {
+			faults = append(faults, fmt.Errorf("listener %s: scheme %q is not available; use udp or tcp", l.Name, l.Scheme))
+		}
+		if _, _, err := l.parse(); err != nil {
+			faults = append(faults, err)
+		}
+		listeners[i] = l
+	}
+	c.Listeners = listeners
+	for _, q := range []struct {
+		name  string
+		value int
+	}{{"user quota", c.UserQuota}, {"total quota", c.TotalQuota}, {"workers", c.Workers}} {
+		if q.value < 0 {
+			faults = append(faults, fmt.Errorf("%s is %d: give 0 or more", q.name, q.value))
+		}
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,32 @@
+// Package relay is the server: it wires listeners, tables and the two planes
+// together and owns every goroutine of theirs.
+//
+// # The way of a packet
+//
+//	             ┌─────────────── udpLoop (worker.go), one per CPU and UDP socket address ───────────────┐
+//	datagrams ──►│ Receive ──► classify ──► ChannelData, Send ──► forward ────────────────► Flush        │──► datagrams
+//	             │                   └────► other STUN ─────────► control ──► reply ──────► Flush        │
+//	             └───────────────────────────────────────────────────────────────────────────────────────┘
+//	             ┌─────────────── session (session.go), on each connection's reader ─────────────────────┐
+//	frames ─────►│ Frame ────► classify ──► (the same)                                      Flush        │──► frames
+//	             └───────────────────────────────────────────────────────────────────────────────────────┘
+//
+// Either may send to any client: a loop holds a socket of every UDP listener, and
+// a connection takes frames from any goroutine.
+//
+// # Goroutines
+//
+//	udpLoop     one per CPU and UDP socket address; ends when its socket is closed
+//	Serve       one per stream listener; ends when the listener is closed
+//	reader      one per connection (package stream)
+//	Table.Run   the sweeper; ends with the context
+//	Auth.Run    watches credential files; ends with the context
+//
+// Run starts them all and waits for all of them.
+//
+// # Locks
+//
+// Table.mu → Allocation.mu (package allocation), a stream connection's own mutex,
+// toolbox.mu (session.go, once per read of a connection) and Plane.mu (making
+// forwarders, scraping). None is held while another is taken, but the first pair.
+package relay

@@ -1,0 +1,305 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pion/logging"
+
+	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/control"
+	"github.com/hairpin-turn/hairpin/relay/forward"
+	"github.com/hairpin-turn/hairpin/relay/stream"
+	"github.com/hairpin-turn/hairpin/relay/udp"
+)
+
+// socketBuffer is asked for in each direction of a UDP socket, in bytes: some
+// 10 ms of a saturated gigabit link. The kernel may grant less.
+const socketBuffer = 2 << 20
+
+// Server is a relay.
+//
+//	New ──► bound ──Run──► serving ──ctx ends──► closed
+//	           └────────────Close───────────────►
+type Server struct {
+	// Immutable after New.
+	config  Config
+	log     logging.LeveledLogger
+	started time.Time
+	table   *allocation.Table
+	auth    *auth.Authenticator
+	control *control.Handler
+	stats   *control.Stats
+	plane   *forward.Plane
+	toolbox toolbox
+	sockets []socket // in the order of allocation.Client.Listener
+	loops   []*udpLoop
+	stop    chan struct{} // closed by Close
+
+	lives lives
+	once  sync.Once
+}
+
+// socket is one bound address of a listener: of datagram sockets, one per loop, or
+// of a stream listener.
+type socket struct {
+	listener int // index in Config.Listeners
+	local    netip.AddrPort
+	public   netip.AddrPort
+	conns    []*udp.Conn
+	stream   *stream.Listener
+}
+
+// New validates c and binds every listener. Its error joins all faults that it
+// met; a socket that can't be bound is named with its listener.
+func New(c Config) (*Server, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	authenticator, err := auth.New(c.Auth)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		config: c, log: c.Log.NewLogger("relay"), started: time.Now(),
+		auth: authenticator, stats: new(control.Stats), stop: make(chan struct{}),
+	}
+	if err := s.bind(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if err := s.wire(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// bind opens every listener's sockets.
+func (s *Server) bind() error {
+	host := hostAddresses()
+	var faults []error
+	for i, l := range s.config.Listeners {
+		bindings, err := l.bindings(i)
+		if err != nil {
+			return err
+		}
+		bound := 0
+		for _, b := range bindings {
+			local, err := s.open(l, b, host)
+			switch {
+			case err == nil:
+				bound++
+				if len(bindings) == 2 && b.address.Port() == 0 {
+					bindings[1].address = netip.AddrPortFrom(bindings[1].address.Addr(), local.Port())
+				}
+			case b.optional && errors.Is(err, syscall.EAFNOSUPPORT), b.optional && errors.Is(err, syscall.EADDRNOTAVAIL):
+				s.log.Infof("%s: this host has no %v, serving without", l.Name, family(b.address.Addr()))
+			default:
+				faults = append(faults, bindFault(l, b, err))
+			}
+		}
+		if bound == 0 && len(faults) == 0 {
+			faults = append(faults, fmt.Errorf("listener %s: this host has neither IPv4 nor IPv6", l.Name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// open opens one socket address and returns where it is bound.
+func (s *Server) open(l Listener, b binding, host map[allocation.Family]netip.Addr) (netip.AddrPort, error) {
+	k := socket{listener: b.listener}
+	var err error
+	if l.Scheme == "tcp" {
+		k.stream, err = stream.Listen(b.address, stream.Limits{}, sessions{s, len(s.sockets)})
+	} else {
+		k.conns, err = s.openUDP(b.address)
+	}
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if k.stream != nil {
+		k.local = k.stream.Addr()
+	} else {
+		k.local = k.conns[0].LocalAddr()
+	}
+	k.public = netip.AddrPortFrom(s.config.publicAddress(b.address.Addr(), host), k.local.Port())
+	s.sockets = append(s.sockets, k)
+	return k.local, nil
+}
+
+// openUDP opens the sockets of all loops at one address. SO_REUSEPORT would let
+// another process of the same user join in silence, so the address is taken alone
+// first.
+func (s *Server) openUDP(address netip.AddrPort) (conns []*udp.Conn, err error) {
+	options := udp.Options{
+		PacketInfo:    address.Addr().IsUnspecified(),
+		ReceiveBuffer: socketBuffer, SendBuffer: socketBuffer,
+		Portable: s.config.PortableUDP,
+	}
+	alone, err := udp.Listen(address, options)
+	if err != nil {
+		return nil, err
+	}
+	workers := s.config.Workers
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	if workers == 1 {
+		return []*udp.Conn{alone}, nil
+	}
+	address = netip.AddrPortFrom(address.Addr(), alone.LocalAddr().Port())
+	alone.Close()
+	options.ReusePort = true
+	for range workers {
+		conn, err := udp.Listen(address, options)
+		if errors.Is(err, errors.ErrUnsupported) {
+			options.ReusePort = false
+			conn, err = udp.Listen(address, options)
+			return []*udp.Conn{conn}, err
+		}
+		if err != nil {
+			for _, c := range conns {
+				c.Close()
+			}
+			return nil, err
+		}
+		conns = append(conns, conn)
+	}
+	return conns, nil
+}
+
+// bindFault says what is wrong and what to do.
+func bindFault(l Listener, b binding, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("listener %s: port %d of %s is in use: stop what uses it (ss -lunp, ss -ltnp) or listen elsewhere with --listen %s://:PORT", l.Name, b.address.Port(), b.address.Addr(), l.Scheme)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("listener %s: not permitted to use port %d: choose one from 1024 on, or grant CAP_NET_BIND_SERVICE", l.Name, b.address.Port())
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("listener %s: %s is no address of this host: name one that is (ip address), or none for all", l.Name, b.address.Addr())
+	}
+	return fmt.Errorf("listener %s: %w", l.Name, err)
+}
+
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
+// wire makes the tables and both planes over the bound sockets.
+func (s *Server) wire() (err error) {
+	var public []netip.Addr
+	for i := range s.sockets {
+		public = append(public, s.sockets[i].public.Addr())
+	}
+	s.table, err = allocation.NewTable(allocation.Options{
+		Relay: s.config.relayPrefixes(public), Ports: s.config.RelayPorts, Cooldown: s.config.Cooldown,
+		UserQuota: s.config.UserQuota, TotalQuota: s.config.TotalQuota,
+		Born: s.born, Died: s.died,
+	})
+	if err != nil {
+		return err
+	}
+	s.control = control.New(control.Options{
+		Table: s.table, Auth: s.auth, Software: s.config.Software, Stats: s.stats, Log: s.config.Log.NewLogger("control"),
+	})
+	s.lives.sockets = make([]lifeCount, len(s.sockets))
+	s.plane = forward.New(s.table, len(s.sockets))
+	s.toolbox.make = func() *tools {
+		return &tools{forwarder: s.plane.NewForwarder(s.conns(0)), control: s.control.NewWorker(), reply: make([]byte, 0, maxReply)}
+	}
+	for i := range s.sockets {
+		for n, conn := range s.sockets[i].conns {
+			s.loops = append(s.loops, s.newLoop(i, n, conn))
+		}
+	}
+	return nil
+}
+
+// conns returns the n-th worker's socket at each datagram address, nil for stream
+// listeners.
+func (s *Server) conns(n int) []*udp.Conn {
+	conns := make([]*udp.Conn, len(s.sockets))
+	for i, k := range s.sockets {
+		if len(k.conns) > 0 {
+			conns[i] = k.conns[n%len(k.conns)]
+		}
+	}
+	return conns
+}
+
+// newLoop makes the loop of worker n at one socket.
+func (s *Server) newLoop(index, n int, conn *udp.Conn) *udpLoop {
+	local := s.sockets[index].local
+	return &udpLoop{
+		conn: conn, local: local, table: s.table, log: s.log, stop: s.stop,
+		batch:     udp.NewBatch(batchMessages, batchBytes),
+		forwarder: s.plane.NewForwarder(s.conns(n)),
+		control:   s.control.NewWorker(),
+		origin: control.Origin{
+			FiveTuple: allocation.FiveTuple{Server: local, Transport: allocation.UDP},
+			Client:    allocation.Client{Listener: index},
+		},
+		replies: make([]byte, 0, replyBytes),
+	}
+}
+
+// Run serves until ctx ends or something that it can't do without fails, then
+// ends every allocation, closes everything and waits for all goroutines. It may be
+// called once.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var running sync.WaitGroup
+	for _, l := range s.loops {
+		running.Go(l.run)
+	}
+	for i := range s.sockets {
+		if l := s.sockets[i].stream; l != nil {
+			running.Go(l.Serve)
+		}
+	}
+	running.Go(func() { s.table.Run(ctx) })
+	failed := make(chan error, 1)
+	running.Go(func() { failed <- s.auth.Run(ctx) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+		if ctx.Err() != nil {
+			err = nil // it ended because it was told to
+		}
+	}
+	cancel()
+	s.Close()
+	running.Wait()
+	s.table.DeleteAll(allocation.Shutdown)
+	return err
+}
+
+// Close closes every socket. A server that runs is better ended by its context.
+func (s *Server) Close() {
+	s.once.Do(func() {
+		close(s.stop)
+		for i := range s.sockets {
+			for _, c := range s.sockets[i].conns {
+				c.Close()
+			}
+			if l := s.sockets[i].stream; l != nil {
+				l.Close()
+			}
+		}
+	})
+}

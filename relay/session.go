@@ -1,0 +1,119 @@
+package relay
+
+import (
+	"sync"
+
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/control"
+	"github.com/hairpin-turn/hairpin/relay/forward"
+	"github.com/hairpin-turn/hairpin/relay/stream"
+	"github.com/hairpin-turn/hairpin/relay/wire"
+)
+
+// session is the packet path of one connection. It belongs to the connection's
+// reader goroutine.
+type session struct {
+	server *Server
+	conn   *stream.Conn
+	origin control.Origin
+	tools  *tools // borrowed from the first frame of a read until its Flush
+}
+
+// sessions makes the sessions of one stream listener.
+type sessions struct {
+	server   *Server
+	listener int
+}
+
+// Opened implements stream.Handler.
+func (h sessions) Opened(c *stream.Conn) stream.Session {
+	return &session{server: h.server, conn: c, origin: control.Origin{
+		FiveTuple: allocation.FiveTuple{Client: c.RemoteAddr(), Server: c.LocalAddr(), Transport: allocation.TCP},
+		Client:    allocation.Client{Listener: h.listener, Stream: c},
+	}}
+}
+
+// Frame sends one frame its way.
+func (s *session) Frame(b []byte) {
+	if s.tools == nil {
+		s.tools = s.server.toolbox.borrow()
+		s.tools.forwarder.Begin(s.server.table.Now())
+	}
+	switch {
+	case wire.Classify(b) == wire.KindChannelData:
+		s.tools.forwarder.ChannelData(&s.origin.FiveTuple, b)
+	case wire.IsSend(b):
+		s.tools.forwarder.Send(&s.origin.FiveTuple, b)
+	default:
+		s.answer(b)
+	}
+}
+
+// answer lets the control plane answer a message. A client that lets its answers
+// pile up doesn't get more of them.
+func (s *session) answer(b []byte) {
+	s.tools.reply = s.tools.control.Handle(b, &s.origin, s.tools.reply[:0])
+	if len(s.tools.reply) > 0 && s.conn.Send(nil, s.tools.reply, 0) {
+		s.conn.Flush()
+	}
+}
+
+// Flush ends a read: what was queued leaves.
+func (s *session) Flush() {
+	if s.tools == nil {
+		return
+	}
+	s.tools.forwarder.Flush()
+	s.server.toolbox.giveBack(s.tools)
+	s.tools = nil
+}
+
+// Busy says whether the client holds an allocation.
+func (s *session) Busy() bool { return s.allocation() != nil }
+
+// Closed ends the allocation with its connection. A later connection may have the
+// same five-tuple, so the allocation has to be this one's.
+func (s *session) Closed() {
+	s.Flush()
+	if a := s.allocation(); a != nil && a.Client.Stream == allocation.Stream(s.conn) {
+		s.server.table.Delete(a, allocation.ConnectionClosed)
+	}
+}
+
+func (s *session) allocation() *allocation.Allocation {
+	return s.server.table.Find(&s.origin.FiveTuple, s.server.table.Now())
+}
+
+// tools are what handling frames takes: too much to hold for each quiet
+// connection.
+type tools struct {
+	forwarder *forward.Forwarder
+	control   *control.Worker
+	reply     []byte
+}
+
+// toolbox lends tools to the readers. It keeps as many as were ever in use at
+// once, which is about as many as there are CPUs.
+type toolbox struct {
+	make func() *tools
+
+	mu   sync.Mutex
+	free []*tools // guarded by mu
+}
+
+func (b *toolbox) borrow() *tools {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := len(b.free); n > 0 {
+		t := b.free[n-1]
+		b.free = b.free[:n-1]
+		return t
+	}
+	return b.make()
+}
+
+func (b *toolbox) giveBack(t *tools) {
+	b.mu.Lock()
+	b.free = append(b.free, t)
+	b.mu.Unlock()
+}

@@ -1,0 +1,173 @@
+package relay
+
+import (
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/forward"
+)
+
+// ListenerInfo is one bound address of a listener; a listener for both families
+// has two.
+type ListenerInfo struct {
+	Name    string
+	Scheme  string
+	Address netip.AddrPort // where it is bound
+	Public  netip.AddrPort // what clients are told to connect to
+}
+
+// ListenerInfos lists the bound addresses in the order of the configuration.
+func (s *Server) ListenerInfos() []ListenerInfo {
+	infos := make([]ListenerInfo, len(s.sockets))
+	for i, k := range s.sockets {
+		l := s.config.Listeners[k.listener]
+		infos[i] = ListenerInfo{Name: l.Name, Scheme: l.Scheme, Address: k.local, Public: k.public}
+	}
+	return infos
+}
+
+// ICEURLs lists the URLs under which clients reach the listeners (RFC 7065).
+func (s *Server) ICEURLs() []string {
+	var urls []string
+	for _, l := range s.ListenerInfos() {
+		urls = append(urls, "turn:"+l.Public.String()+"?transport="+l.Scheme)
+	}
+	return urls
+}
+
+// RelayPrefixes lists what relayed transport addresses are drawn from.
+func (s *Server) RelayPrefixes() []netip.Prefix { return s.table.RelayPrefixes() }
+
+// RelayPorts returns the range of their ports.
+func (s *Server) RelayPorts() allocation.PortRange { return s.config.RelayPorts }
+
+// Auth returns the credentials, for whoever issues ICE configurations.
+func (s *Server) Auth() *auth.Authenticator { return s.auth }
+
+// Count returns the number of live allocations.
+func (s *Server) Count() int { return s.table.Count() }
+
+// Snapshot is a reading of all process-wide counters.
+type Snapshot struct {
+	Started      time.Time
+	Allocations  int
+	Listeners    []ListenerCounts // in the order of the configuration
+	Hairpin      uint64           // packets turned around inside the process
+	Dropped      []Count          // packets by reason; every reason is there
+	Requests     []RequestCount   // every combination is there
+	AuthFailures []Count          // by reason; every reason is there
+	Discarded    []Count          // messages that deserve no answer, by reason
+	Durations    Histogram        // of allocations that ended, in seconds
+}
+
+// ListenerCounts are the counters of one listener.
+type ListenerCounts struct {
+	Name        string
+	Allocations int                                  // live
+	Created     uint64                               // since the start
+	Traffic     [forward.Directions]allocation.Count // by forward.Direction
+}
+
+// Count is a named number.
+type Count struct {
+	Name  string
+	Value uint64
+}
+
+// RequestCount counts the answered requests of one method and outcome.
+type RequestCount struct {
+	Method, Class string
+	Code          int // error code; 0 for a success
+	Value         uint64
+}
+
+// Histogram is cumulative as Prometheus wants it: Buckets[i] counts what is up to
+// DurationBounds[i].
+type Histogram struct {
+	Buckets [len(DurationBounds)]uint64
+	Count   uint64
+	Sum     float64
+}
+
+// Snapshot reads the counters. They are read one after the other while the server
+// works, so sums may be off by what happens meanwhile.
+func (s *Server) Snapshot() Snapshot {
+	n := Snapshot{Started: s.started, Allocations: s.Count(), Durations: s.lives.histogram()}
+	totals := s.plane.Totals()
+	for _, l := range s.config.Listeners {
+		n.Listeners = append(n.Listeners, ListenerCounts{Name: l.Name})
+	}
+	for i, k := range s.sockets {
+		l := &n.Listeners[k.listener]
+		l.Allocations += int(s.lives.sockets[i].live.Load())
+		l.Created += s.lives.sockets[i].total.Load()
+		for d, c := range totals.Listeners[i] {
+			l.Traffic[d].Packets += c.Packets
+			l.Traffic[d].Bytes += c.Bytes
+		}
+	}
+	n.Hairpin = totals.Hairpin
+	for d, v := range totals.Dropped {
+		n.Dropped = append(n.Dropped, Count{forward.Drop(d).String(), v})
+	}
+	s.stats.EachRequest(func(method, class string, code int, v uint64) {
+		n.Requests = append(n.Requests, RequestCount{method, class, code, v})
+	})
+	s.stats.EachAuthFailure(func(reason string, v uint64) {
+		n.AuthFailures = append(n.AuthFailures, Count{reason, v})
+	})
+	s.stats.EachDiscard(func(reason string, v uint64) {
+		n.Discarded = append(n.Discarded, Count{reason, v})
+	})
+	return n
+}
+
+func (l *lives) histogram() (h Histogram) {
+	for i := range l.durations {
+		h.Count += l.durations[i].Load()
+		if i < len(h.Buckets) {
+			h.Buckets[i] = h.Count
+		}
+	}
+	h.Sum = math.Float64frombits(l.seconds.Load())
+	return h
+}
+
+// AllocationInfo is a reading of one allocation.
+type AllocationInfo struct {
+	ID             uint64
+	User           string
+	Listener       string
+	Transport      string // between client and server: "udp" or "tcp"
+	Client, Server netip.AddrPort
+	Relayed        netip.AddrPort
+	Created        time.Time
+	Expires        time.Time
+	Counts         allocation.Counts
+	Permissions    []allocation.Permission
+	Channels       []*allocation.Channel
+}
+
+// Allocations yields live allocations, in no order, until limit (negative: none)
+// or until yield returns false.
+func (s *Server) Allocations(limit int, yield func(AllocationInfo) bool) {
+	now := s.table.Now()
+	s.table.Each(func(a *allocation.Allocation) bool {
+		if limit == 0 {
+			return false
+		}
+		limit--
+		return yield(AllocationInfo{
+			ID: a.ID, User: a.User, Listener: s.listenerName(a), Transport: a.FiveTuple.Transport.String(),
+			Client: a.FiveTuple.Client, Server: a.FiveTuple.Server, Relayed: a.Relayed,
+			Created: s.table.Wall(a.CreatedAt), Expires: s.table.Wall(a.Expires()),
+			Counts: a.Counts(), Permissions: a.Permissions(now), Channels: a.Channels(now),
+		})
+	})
+}
+
+// Wall turns a moment of the tables into wall-clock time.
+func (s *Server) Wall(t allocation.Time) time.Time { return s.table.Wall(t) }
