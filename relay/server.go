@@ -119,7 +119,7 @@ func (s *Server) open(l Listener, b binding, host map[allocation.Family]netip.Ad
 	k := socket{listener: b.listener}
 	var err error
 	if l.Scheme == "tcp" {
-		k.stream, err = stream.Listen(b.address, stream.Limits{}, sessions{s, len(s.sockets)})
+		k.stream, err = stream.Listen(b.address, stream.Limits{OpensWithSTUN: true}, sessions{s, len(s.sockets)})
 	} else {
 		k.conns, err = s.openUDP(b.address)
 	}

@@ -16,7 +16,7 @@ func (w *Worker) channelBind(r *request) *protocolError {
 		return errBadChannelNumber
 	case !ok:
 		return errNoChannelNumber
-	case number < wire.MinChannel || number > wire.MaxChannel:
+	case number < wire.MinChannel || number > w.maxChannel():
 		return errBadChannelNumber
 	}
 	if e := w.readPeers(); e != nil {
@@ -46,4 +46,17 @@ func (w *Worker) channelBind(r *request) *protocolError {
 	}
 	w.reply.Success(&w.message)
 	return nil
+}
+
+// maxChannel is the highest channel number that the client may bind: 0x4FFF
+// (RFC 8656 §12), but 0x7FFF, the end of the older range (RFC 5766 §11), for clients
+// made of coturn's library as it was up to 2026. That one draws its numbers at random
+// from the older range and gives up at the first 400, so three of four binds would
+// end it. It is known by its attributes: no other library writes NONCE ahead of REALM
+// and signs off with FINGERPRINT.
+func (w *Worker) maxChannel() uint16 {
+	if w.message.Before(wire.AttrNonce, wire.AttrRealm) && w.message.Has(wire.AttrFingerprint) {
+		return wire.MaxLegacyChannel
+	}
+	return wire.MaxChannel
 }

@@ -127,3 +127,20 @@ func TestTooManyChannels(t *testing.T) {
 		t.Errorf("%d channels, want %d", got, allocation.MaxChannels)
 	}
 }
+
+// Clients made of coturn's library, known by NONCE ahead of REALM, still get the
+// whole range of RFC 5766 §11; nobody gets more.
+func TestLegacyChannelNumbers(t *testing.T) {
+	for _, test := range []struct {
+		number uint16
+		code   int
+	}{{0x3FFF, 400}, {0x4000, 0}, {0x5000, 0}, {0x7FFF, 0}, {0x8000, 400}, {0xFFFF, 400}} {
+		s := newServer(t)
+		c := s.client(alice, alicePassword)
+		a := c.allocate()
+		wantCode(t, c.do(stun.MethodChannelBind, stun.NewNonce(c.nonce), channel(test.number), peerAt("203.0.113.5:50000")), test.code)
+		if bound := a.Channel(test.number, s.table.Now()) != nil; bound != (test.code == 0) {
+			t.Errorf("%#x: bound %v", test.number, bound)
+		}
+	}
+}

@@ -89,6 +89,9 @@ func (c *Conn) read(session Session) CloseReason {
 		n, err := c.fill()
 
 		if n > 0 {
+			if limits.OpensWithSTUN && !greeted && wire.Classify(c.in.bytes()) != wire.KindSTUN {
+				return ClosedNotTURN
+			}
 			frames, fault := c.deliver(session)
 			if fault != open {
 				return fault

@@ -219,7 +219,7 @@ func TestBadStreams(t *testing.T) {
 		{"a TLS hello", []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"), 0, ClosedNotTURN},
 		{"zeros", make([]byte, 64), 0, ClosedNotTURN},
 		{"a wrong magic cookie", noCookie, 0, ClosedNotTURN},
-		{"a reserved channel", channelData(0x5000, 8, 0), 0, ClosedNotTURN},
+		{"a number that is no channel", channelData(0x8000, 8, 0), 0, ClosedNotTURN},
 		{"junk behind a frame", append(good[:len(good):len(good)], 0xFF, 0xFF, 0xFF, 0xFF), 1, ClosedNotTURN},
 		{"a huge message", tooLarge, 0, ClosedTooLarge},
 		{"the largest Send indication", largestSend, 1, ClosedByClient},
@@ -253,6 +253,35 @@ func TestBadStreams(t *testing.T) {
 			}
 			_ = l.Close()
 			wantClosed(t, l, map[CloseReason]uint64{tc.why: 1, ClosedByShutdown: 1})
+		})
+	}
+}
+
+// TestOpensWithSTUN: where that is asked for, nothing but STUN begins a connection, however little of it has come.
+func TestOpensWithSTUN(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		stream []byte
+		why    CloseReason
+	}{
+		{"HTTP, which looks like a channel", []byte("G"), ClosedNotTURN},
+		{"ChannelData", channelData(0x4000, 8, 'g'), ClosedNotTURN},
+		{"STUN, then ChannelData", append(binding(0), channelData(0x4000, 8, 'g')...), ClosedByClient},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newRecorder()
+			l := start(t, loopback, Limits{OpensWithSTUN: true}, h)
+			client, s := dial(t, l, h)
+			if _, err := client.Write(tc.stream); err != nil {
+				t.Fatal(err)
+			}
+			if tc.why == ClosedByClient {
+				_ = client.CloseWrite()
+			}
+			_, _ = io.Copy(io.Discard, client)
+			<-s.closed
+			_ = l.Close()
+			wantClosed(t, l, map[CloseReason]uint64{tc.why: 1})
 		})
 	}
 }

@@ -36,6 +36,10 @@ type Limits struct {
 	WriteTimeout time.Duration // without a byte taken by the client while some are queued; default 30 s
 	Queue        int           // bytes queued per connection, beyond the kernel's own buffer; default 256 KiB
 	Connections  int           // per listener; default 100,000
+
+	// OpensWithSTUN closes a connection whose first byte doesn't begin a STUN message. A client has no channel before
+	// it has asked for one, so that is HTTP or junk, although it may look like ChannelData.
+	OpensWithSTUN bool
 }
 
 const (

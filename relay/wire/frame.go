@@ -12,6 +12,9 @@ const (
 
 	MinChannel = 0x4000 // RFC 8656 §12
 	MaxChannel = 0x4FFF // RFC 8656 §12; 0x5000 to 0xFFFF are reserved
+	// MaxLegacyChannel is where the range ended before (RFC 5766 §11). Frames are read up to here, because old clients
+	// still draw from all of it; whether such a number may be bound is the control plane's to say.
+	MaxLegacyChannel = 0x7FFF
 
 	// MaxFrame is the longest frame that the two length fields can describe, in bytes: a STUN message of 65,532 bytes
 	// of attributes. A padded ChannelData message is never longer than 65,540 bytes.
@@ -43,7 +46,7 @@ const (
 	KindChannelData
 )
 
-// Classify tells STUN from ChannelData by the first byte alone (RFC 8656 §12, RFC 7983 §7). It is a promise, not a
+// Classify tells STUN from ChannelData by the first two bits (RFC 8656 §12, RFC 5766 §11). It is a promise, not a
 // verdict: the bytes may still turn out malformed. Nothing is KindOther too.
 func Classify(b []byte) Kind {
 	switch {
@@ -51,7 +54,7 @@ func Classify(b []byte) Kind {
 		return KindOther
 	case b[0]&0xC0 == 0:
 		return KindSTUN
-	case b[0]&0xF0 == MinChannel>>8:
+	case b[0]&0xC0 == MinChannel>>8:
 		return KindChannelData
 	}
 	return KindOther
@@ -66,7 +69,7 @@ func ParseChannelData(b []byte) (number uint16, data []byte, ok bool) {
 	}
 	number = binary.BigEndian.Uint16(b)
 	end := ChannelHeaderSize + int(binary.BigEndian.Uint16(b[2:]))
-	if number < MinChannel || number > MaxChannel || end > len(b) {
+	if number < MinChannel || number > MaxLegacyChannel || end > len(b) {
 		return 0, nil, false
 	}
 	return number, b[ChannelHeaderSize:end:end], true

@@ -12,7 +12,7 @@ func TestClassify(t *testing.T) {
 		switch {
 		case first < 0x40:
 			want = KindSTUN
-		case first < 0x50:
+		case first < 0x80:
 			want = KindChannelData
 		}
 		if got := Classify([]byte{byte(first), 0xFF}); got != want {
@@ -41,8 +41,8 @@ func TestParseChannelData(t *testing.T) {
 		{"one byte short", "\x40\x00\x00\x04abc", 0, "", false},
 		{"length far beyond", "\x40\x00\xFF\xFFabc", 0, "", false},
 		{"below the range", "\x3F\xFF\x00\x03abc", 0, "", false},
-		{"reserved, above the range", "\x50\x00\x00\x03abc", 0, "", false},
-		{"old range of RFC 5766", "\x7F\xFF\x00\x03abc", 0, "", false},
+		{"old range of RFC 5766", "\x7F\xFF\x00\x03abc", 0x7FFF, "abc", true},
+		{"above any range", "\x80\x00\x00\x03abc", 0, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			number, data, ok := ParseChannelData([]byte(c.in))
@@ -107,10 +107,9 @@ func TestFrameSize(t *testing.T) {
 		{"ChannelData, 4 bytes", "\x4F\xFF\x00\x04", 8, nil},
 		{"ChannelData, 5 bytes, padded", "\x4F\xFF\x00\x05hello", 12, nil},
 		{"ChannelData, as long as can be", "\x40\x00\xFF\xFF", 65540, nil},
-		{"reserved channel", "\x50", 0, ErrNotTURN},
+		{"above any channel", "\x80", 0, ErrNotTURN},
 		{"TLS ClientHello", "\x16\x03\x01\x02\x00\x01\x00\x01", 0, ErrNotTURN},
-		{"SSH", "SSH-2.0", 0, ErrNotTURN},
-		{"HTTP POST", "POST / HTTP/1.1", 0, ErrNotTURN},
+		{"SSH, which looks like channel 0x5353", "SSH-2.0", 18484, nil},
 		{"0xFF", "\xFF", 0, ErrNotTURN},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -182,7 +181,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	channelData := []byte("\x40\x00\x00\x05hello\x00\x00\x00")
 	send4 := raw(typeSend, attr{AttrXORPeerAddress, xor(t, peer4)}, attr{AttrData, "hello"})
 	send6 := fingerprinted(raw(typeSend, attr{AttrXORPeerAddress, xor(t, peer6)}, attr{AttrData, "hello"}))
-	junk := []byte("SSH-2.0")
+	junk := []byte("\x16\x03\x01\x02\x00\x01\x00\x01")
 	head := make([]byte, 64)
 	var s Send
 	for _, c := range []struct {

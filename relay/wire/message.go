@@ -119,6 +119,13 @@ func (m *Message) Get(a Attr) (value []byte, ok bool) {
 // Has tells whether Get would find the attribute.
 func (m *Message) Has(a Attr) bool { return m.index(a) >= 0 }
 
+// Before tells whether both attributes count and a stands ahead of b. No rule depends on the order of attributes ahead
+// of MESSAGE-INTEGRITY, but it tells one client's library from another.
+func (m *Message) Before(a, b Attr) bool {
+	i, j := m.index(a), m.index(b)
+	return i >= 0 && j >= 0 && i < j
+}
+
 func (m *Message) index(a Attr) int {
 	if len(m.decoded.Attributes) == 0 {
 		return -1
