@@ -1,0 +1,175 @@
+package metrics
+
+import (
+	"fmt"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/pion/logging"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/forward"
+)
+
+// The metrics. README.md lists them for people, and a test compares the two.
+var (
+	allocationsDesc = describe("allocations", "Live allocations.", "listener")
+	createdDesc     = describe("allocations_total", "Allocations made since the start.", "listener")
+	durationDesc    = describe("allocation_duration_seconds", "How long allocations lived that have ended.")
+	packetsDesc     = describe("packets_total", "Packets of application data, by side of the relay and as seen from it.", "listener", "direction")
+	bytesDesc       = describe("bytes_total", "Bytes of application data, without TURN's own headers, by side of the relay and as seen from it.", "listener", "direction")
+	hairpinDesc     = describe("hairpin_packets_total", "Packets turned around inside the process, from one client to another.")
+	droppedDesc     = describe("dropped_packets_total", "Packets that were not relayed.", "reason")
+	failuresDesc    = describe("auth_failures_total", "Refused credentials.", "reason")
+	discardedDesc   = describe("discarded_messages_total", "STUN messages that deserve no answer.", "reason")
+	requestsDesc    = describe("requests_total", "Answered requests; code is 0 for a success.", "method", "class", "code")
+	buildDesc       = describe("build_info", "Always 1; the labels say what is running.", "version", "goversion", "goos", "goarch")
+	unexposedDesc   = describe("allocations_unexposed", "Live allocations without series of their own.")
+
+	allocationBytesDesc   = describe("allocation_bytes_total", "Bytes of application data of one live allocation.", allocationLabels...)
+	allocationPacketsDesc = describe("allocation_packets_total", "Packets of application data of one live allocation.", allocationLabels...)
+	allocationDroppedDesc = describe("allocation_dropped_packets_total", "Packets of one live allocation that were not relayed.", allocationLabels...)
+)
+
+var allocationLabels = []string{"allocation", "user", "listener", "client", "relay", "direction"}
+
+// descs are all of the above.
+var descs []*prometheus.Desc
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	d := prometheus.NewDesc("hairpin_"+name, help, labels, nil)
+	descs = append(descs, d)
+	return d
+}
+
+// newExposition serves /metrics from a registry of its own. Scrapes at the same time share one reading.
+func newExposition(source Source, o Options) http.Handler {
+	options := promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, CoalesceGather: true}
+	if o.Log != nil {
+		options.ErrorLog = errorLog{o.Log}
+	}
+	return promhttp.HandlerFor(newRegistry(source, o), options)
+}
+
+func newRegistry(source Source, o Options) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(
+		&collector{source: source, series: max(o.AllocationSeries, 0), version: label(o.Version)},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return r
+}
+
+// errorLog is promhttp's idea of a log.
+type errorLog struct{ log logging.LeveledLogger }
+
+func (l errorLog) Println(v ...any) { l.log.Error(strings.TrimSuffix(fmt.Sprintln(v...), "\n")) }
+
+// collector reads the source once for each scrape. Immutable.
+type collector struct {
+	source  Source
+	series  int // allocations that have series of their own
+	version string
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range descs {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	s, to := c.source.Snapshot(), sink(out)
+	for _, l := range byName(s.Listeners) {
+		to.gauge(allocationsDesc, l.Allocations, l.Name)
+		to.counter(createdDesc, l.Created, l.Name)
+		for d, n := range l.Traffic {
+			direction := forward.Direction(d).String()
+			to.counter(packetsDesc, n.Packets, l.Name, direction)
+			to.counter(bytesDesc, n.Bytes, l.Name, direction)
+		}
+	}
+	to.durations(s.Durations)
+	to.counter(hairpinDesc, s.Hairpin)
+	to.reasons(droppedDesc, s.Dropped)
+	to.reasons(failuresDesc, s.AuthFailures)
+	to.reasons(discardedDesc, s.Discarded)
+	for _, r := range s.Requests {
+		to.counter(requestsDesc, r.Value, r.Method, r.Class, strconv.Itoa(r.Code))
+	}
+	to.gauge(buildDesc, 1, c.version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	c.collectAllocations(to, s.Allocations)
+}
+
+// byName adds up listeners of the same name: two series of the same labels would spoil the scrape.
+func byName(listeners []relay.ListenerCounts) []relay.ListenerCounts {
+	sums := make([]relay.ListenerCounts, 0, len(listeners))
+	index := make(map[string]int, len(listeners))
+	for _, l := range listeners {
+		l.Name = label(l.Name)
+		i, seen := index[l.Name]
+		if !seen {
+			index[l.Name] = len(sums)
+			sums = append(sums, l)
+			continue
+		}
+		sums[i].Allocations += l.Allocations
+		sums[i].Created += l.Created
+		for d, n := range l.Traffic {
+			sums[i].Traffic[d].Packets += n.Packets
+			sums[i].Traffic[d].Bytes += n.Bytes
+		}
+	}
+	return sums
+}
+
+// sink takes the metrics of one scrape.
+type sink chan<- prometheus.Metric
+
+func (s sink) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (s sink) gauge(d *prometheus.Desc, v int, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+}
+
+func (s sink) reasons(d *prometheus.Desc, counts []relay.Count) {
+	for _, c := range counts {
+		s.counter(d, c.Value, c.Name)
+	}
+}
+
+func (s sink) durations(h relay.Histogram) {
+	buckets := make(map[float64]uint64, len(h.Buckets))
+	for i, n := range h.Buckets {
+		buckets[relay.DurationBounds[i]] = n
+	}
+	s <- prometheus.MustNewConstHistogram(durationDesc, h.Count, h.Sum, buckets)
+}
+
+// maxLabel bounds a label's value, in bytes: a user name may have 508 of them, and each stands in ten series.
+const maxLabel = 128
+
+// label makes a text that others chose fit for a label: valid UTF-8, without which a scrape fails, and bounded.
+func label(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= maxLabel {
+		return s
+	}
+	const ellipsis = "…"
+	end := maxLabel - len(ellipsis)
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + ellipsis
+}

@@ -1,0 +1,82 @@
+package metrics
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// guard decides who sees allocations: they name users and addresses. Immutable.
+//
+//	token set            whoever shows it
+//	no token, loopback   whoever asks for this host by its own name
+//	no token, elsewhere  nobody
+type guard struct {
+	token    [sha256.Size]byte // the sum hides how long the token is
+	hasToken bool
+	loopback bool
+}
+
+func newGuard(o Options) guard {
+	return guard{token: sha256.Sum256([]byte(o.Token)), hasToken: o.Token != "", loopback: o.Loopback}
+}
+
+// admits says whether the request may be answered; otherwise it has answered it.
+func (g *guard) admits(w http.ResponseWriter, r *http.Request) bool {
+	switch {
+	case g.hasToken:
+		if g.matches(shownToken(r)) {
+			return true
+		}
+		w.Header().Add("WWW-Authenticate", `Bearer realm="hairpin admin"`)
+		w.Header().Add("WWW-Authenticate", `Basic realm="hairpin admin", charset="UTF-8"`)
+		answer(w, http.StatusUnauthorized, "the admin token is needed: send \"Authorization: Bearer TOKEN\", or give it as the password of any user")
+	case !g.loopback:
+		answer(w, http.StatusForbidden, "this address is not on loopback and has no token, so only /metrics, /healthz and /readyz are served: "+
+			"set --admin-token or --admin-token-file, or bind --admin to 127.0.0.1")
+	case !isOwnName(r.Host):
+		// Without this a page of the web could read the answers under a name of its own that it makes resolve to
+		// 127.0.0.1 (DNS rebinding). With a token it could not: the browser keeps that for another name.
+		answer(w, http.StatusForbidden, fmt.Sprintf("this address answers to localhost and to IP addresses, not to %q: "+
+			"use one of these, or set --admin-token", r.Host))
+	default:
+		return true
+	}
+	return false
+}
+
+// matches compares in a time that says nothing about the token.
+func (g *guard) matches(shown string) bool {
+	sum := sha256.Sum256([]byte(shown))
+	return subtle.ConstantTimeCompare(sum[:], g.token[:]) == 1
+}
+
+// shownToken returns the bearer token or the password of basic authentication (RFC 6750 §2.1, RFC 7617 §2); empty,
+// which is never right, when there is neither.
+func shownToken(r *http.Request) string {
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token)
+	}
+	_, password, _ := r.BasicAuth()
+	return password
+}
+
+// isOwnName says whether a Host header is one that nobody else can make resolve to this host: an IP address, localhost
+// or a name below it (RFC 6761 §6.3).
+func isOwnName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		host = strings.TrimSuffix(inner, "]")
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}

@@ -1,0 +1,116 @@
+package metrics
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/pion/logging"
+
+	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+)
+
+// Source is what is shown; *relay.Server is one. Its methods are called concurrently.
+type Source interface {
+	Snapshot() relay.Snapshot
+	Allocations(limit int, yield func(relay.AllocationInfo) bool)
+	ListenerInfos() []relay.ListenerInfo
+	Wall(allocation.Time) time.Time
+}
+
+// Options say what is shown to whom.
+type Options struct {
+	// Token opens the allocations and the page: as a bearer token, or as the password of any user. Empty: nobody has one.
+	Token string
+	// Loopback says that only this host can connect, so that no token is needed. Without either, the allocations and the
+	// page stay closed.
+	Loopback bool
+	// AllocationSeries is how many allocations have series of their own; 0 or less: none.
+	AllocationSeries int
+	// Version is what build_info and the page show.
+	Version string
+	// Ready returns why no new client should be sent here; nil, or a nil error: it may. The text is shown to everybody.
+	Ready func() error
+	// Log gets the faults of exposition; nil: silent.
+	Log logging.LeveledLogger
+}
+
+// NewHandler serves everything below the admin address:
+//
+//	/metrics      Prometheus' text format
+//	/healthz      200 as long as the process answers
+//	/readyz       200, or 503 and why
+//	/allocations  Status as JSON; ?limit=N&after=ID&id=ID
+//	/             the same as a page
+func NewHandler(source Source, o Options) http.Handler {
+	status := &statusReader{source: source, version: o.Version}
+	return &handler{
+		guard: newGuard(o),
+		routes: map[string]route{
+			"/metrics":     {open: true, Handler: newExposition(source, o)},
+			"/healthz":     {open: true, Handler: http.HandlerFunc(serveHealth)},
+			"/readyz":      {open: true, Handler: readiness(o.Ready)},
+			"/allocations": {Handler: http.HandlerFunc(status.serveJSON)},
+			"/":            {Handler: http.HandlerFunc(status.servePage)},
+			stylePath:      {Handler: http.HandlerFunc(serveStyle)},
+		},
+	}
+}
+
+type handler struct {
+	guard  guard
+	routes map[string]route // by exact path; immutable
+}
+
+type route struct {
+	http.Handler
+	open bool // to whoever can connect
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for _, header := range securityHeaders {
+		w.Header().Set(header[0], header[1])
+	}
+	route, ok := h.routes[r.URL.Path]
+	switch {
+	case !ok:
+		answer(w, http.StatusNotFound, "not found: there are /metrics, /healthz, /readyz, /allocations and the page at /")
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		answer(w, http.StatusMethodNotAllowed, r.URL.Path+" can only be read: use GET")
+	case route.open || h.guard.admits(w, r):
+		route.ServeHTTP(w, r)
+	}
+}
+
+// securityHeaders go with every answer. The page has no script, takes its one style sheet from here, and nobody may
+// frame it or read it from another origin.
+var securityHeaders = [...][2]string{
+	{"Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+	{"X-Content-Type-Options", "nosniff"},
+	{"X-Frame-Options", "DENY"},
+	{"Referrer-Policy", "no-referrer"},
+	{"Cross-Origin-Resource-Policy", "same-origin"},
+	{"Cache-Control", "no-store"},
+}
+
+// answer writes one line; that of a refusal says what is wrong and what to do.
+func answer(w http.ResponseWriter, code int, line string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(code)
+	w.Write([]byte(line + "\n"))
+}
+
+func serveHealth(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") }
+
+func readiness(ready func() error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if ready != nil {
+			if err := ready(); err != nil {
+				answer(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
+				return
+			}
+		}
+		answer(w, http.StatusOK, "ok")
+	})
+}

@@ -1,0 +1,197 @@
+package metrics
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/forward"
+)
+
+// Limits of one answer, in allocations.
+const (
+	defaultLimit = 1000
+	maxLimit     = 100_000 // some 100 MB
+)
+
+// Status is what /allocations answers.
+type Status struct {
+	Version     string       `json:"version"`
+	Started     time.Time    `json:"started"`
+	Uptime      float64      `json:"uptime"` // seconds
+	Listeners   []Listener   `json:"listeners"`
+	Total       int          `json:"total"`       // live allocations, those left out included
+	Allocations []Allocation `json:"allocations"` // by ascending ID, the oldest first
+}
+
+// Listener is a bound address of a listener.
+type Listener struct {
+	Name    string         `json:"name"`
+	Scheme  string         `json:"scheme"`
+	Address netip.AddrPort `json:"address"` // where it is bound
+	Public  netip.AddrPort `json:"public"`  // what clients connect to
+	// Allocations are the live ones of the whole listener, which may be bound to more than one address.
+	Allocations int `json:"allocations"`
+}
+
+// Allocation is a live allocation.
+type Allocation struct {
+	ID          uint64         `json:"id"`
+	User        string         `json:"user"`
+	Listener    string         `json:"listener"`
+	Transport   string         `json:"transport"` // between client and server: "udp" or "tcp"
+	Client      netip.AddrPort `json:"client"`
+	Server      netip.AddrPort `json:"server"`
+	Relay       netip.AddrPort `json:"relay"` // the relayed transport address
+	Created     time.Time      `json:"created"`
+	Expires     time.Time      `json:"expires"`
+	Permissions []Permission   `json:"permissions"`
+	Channels    []Channel      `json:"channels"`
+	Counters    Counters       `json:"counters"`
+	Dropped     Dropped        `json:"dropped"`
+}
+
+// Permission is a permission in force.
+type Permission struct {
+	Peer    netip.Addr `json:"peer"`
+	Expires time.Time  `json:"expires"`
+}
+
+// Channel is a bound channel.
+type Channel struct {
+	Number  string         `json:"number"` // as RFC 8656 writes it: "0x4000"
+	Peer    netip.AddrPort `json:"peer"`
+	Expires time.Time      `json:"expires"`
+}
+
+// Counters are what the sides of the relay saw of an allocation.
+type Counters struct {
+	ClientIn  Traffic `json:"client_in"` // dropped packets included
+	ClientOut Traffic `json:"client_out"`
+	PeerIn    Traffic `json:"peer_in"` // dropped packets included
+	PeerOut   Traffic `json:"peer_out"`
+}
+
+// Traffic is application data.
+type Traffic struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Dropped are the packets that came in and were not relayed.
+type Dropped struct {
+	ClientIn uint64 `json:"client_in"`
+	PeerIn   uint64 `json:"peer_in"`
+}
+
+// query selects allocations.
+type query struct {
+	limit int
+	after uint64 // only higher IDs: the last one of the previous answer
+	id    uint64 // only this one; 0: all
+}
+
+func parseQuery(values url.Values) (q query, err error) {
+	q.limit = defaultLimit
+	for name, given := range values {
+		text := given[len(given)-1]
+		switch name {
+		case "limit":
+			q.limit, err = strconv.Atoi(text)
+			if err != nil || q.limit < 0 || q.limit > maxLimit {
+				return q, fmt.Errorf("limit=%q is not a number from 0 to %d; page on with after=ID", text, maxLimit)
+			}
+		case "after":
+			if q.after, err = strconv.ParseUint(text, 10, 64); err != nil {
+				return q, fmt.Errorf("after=%q is not the ID of an allocation", text)
+			}
+		case "id":
+			if q.id, err = strconv.ParseUint(text, 10, 64); err != nil || q.id == 0 {
+				return q, fmt.Errorf("id=%q is not the ID of an allocation", text)
+			}
+		default:
+			return q, fmt.Errorf("%q is not known; there are limit, after and id", name)
+		}
+	}
+	return q, nil
+}
+
+// statusReader reads the source into a Status. Immutable.
+type statusReader struct {
+	source  Source
+	version string
+}
+
+func (s *statusReader) serveJSON(w http.ResponseWriter, r *http.Request) {
+	q, err := parseQuery(r.URL.Query())
+	if err != nil {
+		answer(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// The only fault left is a client that went away.
+	_ = json.NewEncoder(w).Encode(s.read(q, s.source.Snapshot()))
+}
+
+func (s *statusReader) read(q query, n relay.Snapshot) Status {
+	infos := s.source.ListenerInfos()
+	status := Status{
+		Version: s.version, Started: wall(n.Started), Uptime: time.Since(n.Started).Seconds(),
+		Listeners: make([]Listener, len(infos)), Allocations: []Allocation{},
+		Total: n.Allocations,
+	}
+	live := make(map[string]int, len(n.Listeners))
+	for _, l := range n.Listeners {
+		live[l.Name] += l.Allocations
+	}
+	for i, l := range infos {
+		status.Listeners[i] = Listener{Name: l.Name, Scheme: l.Scheme, Address: l.Address, Public: l.Public, Allocations: live[l.Name]}
+	}
+	chosen := oldest{limit: q.limit}
+	if q.limit > 0 {
+		s.source.Allocations(-1, func(a relay.AllocationInfo) bool {
+			if a.ID > q.after && (q.id == 0 || a.ID == q.id) {
+				chosen.add(a)
+			}
+			return true
+		})
+	}
+	for _, a := range chosen.list() {
+		status.Allocations = append(status.Allocations, s.allocation(&a))
+	}
+	return status
+}
+
+func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
+	seen := sides(a.Counts)
+	out := Allocation{
+		ID: a.ID, User: a.User, Listener: a.Listener, Transport: a.Transport,
+		Client: a.Client, Server: a.Server, Relay: a.Relayed,
+		Created: wall(a.Created), Expires: wall(a.Expires),
+		Permissions: make([]Permission, len(a.Permissions)),
+		Channels:    make([]Channel, len(a.Channels)),
+		Counters: Counters{
+			ClientIn: traffic(seen[forward.ClientIn]), ClientOut: traffic(seen[forward.ClientOut]),
+			PeerIn: traffic(seen[forward.PeerIn]), PeerOut: traffic(seen[forward.PeerOut]),
+		},
+		Dropped: Dropped{ClientIn: a.Counts.UpDropped.Packets, PeerIn: a.Counts.DownDropped.Packets},
+	}
+	for i, p := range a.Permissions {
+		out.Permissions[i] = Permission{Peer: p.Peer, Expires: wall(s.source.Wall(p.Expires))}
+	}
+	for i, c := range a.Channels {
+		out.Channels[i] = Channel{Number: fmt.Sprintf("0x%04X", c.Number), Peer: c.Peer, Expires: wall(s.source.Wall(c.Expires()))}
+	}
+	return out
+}
+
+func traffic(c allocation.Count) Traffic { return Traffic{Packets: c.Packets, Bytes: c.Bytes} }
+
+// wall is how times are written: in UTC and to the millisecond.
+func wall(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
