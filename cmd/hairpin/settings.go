@@ -1,0 +1,235 @@
+package main
+
+import (
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+)
+
+// Settings are what a server runs with, typed and checked. They are only ever made by loadSettings and never changed
+// afterwards.
+type Settings struct {
+	Config string
+
+	Listen        []listener
+	PublicAddress []netip.Addr
+	RelayAddress  []netip.Prefix
+	RelayPorts    allocation.PortRange
+	RelayCooldown time.Duration
+
+	Realm         string
+	Users         []auth.User
+	UsersFile     string
+	Secrets       []string
+	SecretsFile   string
+	EnforceExpiry bool
+	NonceSecret   string
+	NonceLifetime time.Duration
+
+	UserQuota, TotalQuota int // allocations; 0 = no limit
+
+	Admin              netip.AddrPort // invalid: off; unspecified address: all interfaces
+	AdminToken         string
+	AdminTokenFile     string
+	MetricsAllocations int
+
+	Software     string
+	Workers      int // 0 = one per CPU
+	DrainTimeout time.Duration
+
+	LogLevel  slog.Level
+	LogFormat string
+
+	given map[string][]value // where each setting came from, by name
+}
+
+// A setting is one row of the table that flags, environment, file, --help and the reference file are all made from.
+type setting struct {
+	name        string // of the flag and the file key; the environment variable is HAIRPIN_NAME
+	placeholder string // what stands for a value in help; empty for a switch
+	initial     []string
+	initialText string // says what happens without a value where initial cannot
+	repeated    bool
+	secret      bool // never printed
+	onlyOutside bool // not a key of the file
+	later       bool // promised by the interface, not available yet: known, refused, not listed
+	usage       string
+	example     []string // for the reference file, where there is no initial value
+	parse       func(*Settings, value) error
+}
+
+// env is the name of the environment variable.
+//
+// Kubernetes puts HAIRPIN_PORT, HAIRPIN_SERVICE_HOST and their like into every container beside a Service named
+// "hairpin": no setting may be called port or service-…, and unknown HAIRPIN_ variables are no fault.
+func (s *setting) env() string {
+	return "HAIRPIN_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+// settingsTable has every setting in the order of help and of the reference file.
+var settingsTable = []setting{
+	{
+		name: "config", placeholder: "FILE", onlyOutside: true,
+		usage: "YAML file with the settings below; \"hairpin config reference\" prints one",
+		parse: func(s *Settings, v value) error { return parseText(&s.Config, v) },
+	},
+	{
+		name: "listen", placeholder: "URL", repeated: true, initial: []string{"udp://:3478", "tcp://:3478"},
+		usage: "address that clients connect to: udp://HOST:PORT or tcp://HOST:PORT. HOST is an IP address of this host; " +
+			"without it, all of them",
+		parse: parseListener,
+	},
+	{
+		name: "public-address", placeholder: "IP", repeated: true, initialText: "the listener's address, else the host's first global address",
+		usage:   "address that clients are told to connect to, when it differs from the listener's (NAT, load balancer)",
+		example: []string{"203.0.113.10"},
+		parse:   parsePublicAddress,
+	},
+	{
+		name: "relay-address", placeholder: "IP-or-PREFIX", repeated: true, initialText: "the public address",
+		usage: "relayed transport addresses that are handed out, IPv4 and IPv6. Nothing is bound to them, so they need not exist on " +
+			"this host; with a prefix each allocation gets an address of its own",
+		example: []string{"203.0.113.10", "2001:db8:0:1::/64"},
+		parse:   parseRelayAddress,
+	},
+	{
+		name: "relay-ports", placeholder: "MIN-MAX", initial: []string{"49152-65535"},
+		usage: "ports of the relayed transport addresses",
+		parse: parseRelayPorts,
+	},
+	{
+		name: "relay-cooldown", placeholder: "DURATION", initial: []string{"30s"},
+		usage: "how long a relayed transport address rests before another client may get it",
+		parse: func(s *Settings, v value) error { return parseDuration(&s.RelayCooldown, v, time.Second, "30s") },
+	},
+	{
+		name: "peers", placeholder: "RULE", repeated: true, initial: []string{"loop"},
+		usage: "whom clients may exchange packets with: loop = relayed transport addresses of this server only",
+		parse: parsePeers,
+	},
+	{
+		name: "realm", placeholder: "REALM", initial: []string{"hairpin"},
+		usage: "realm of the long-term credentials; HA1 keys depend on it",
+		parse: parseRealm,
+	},
+	{
+		name: "user", placeholder: "NAME:PASSWORD", repeated: true, secret: true,
+		usage: "static credentials; NAME:0xHEX gives the HA1 key in place of the password. Without any credentials one user is " +
+			"made and printed at start",
+		example: []string{"alice:correct-horse-battery-staple"},
+		parse:   parseUser,
+	},
+	{
+		name: "users-file", placeholder: "FILE",
+		usage:   "static credentials, one NAME:PASSWORD or NAME:0xHEX in a line; read again when it changes",
+		example: []string{"/etc/hairpin/users"},
+		parse:   func(s *Settings, v value) error { return parseFileName(&s.UsersFile, v) },
+	},
+	{
+		name: "secret", placeholder: "SECRET", repeated: true, secret: true,
+		usage:   "secret of the ephemeral credentials; all are accepted, the first one signs",
+		example: []string{"a-long-random-text"},
+		parse:   parseSecret,
+	},
+	{
+		name: "secrets-file", placeholder: "FILE",
+		usage:   "secrets of the ephemeral credentials, one in a line; read again when it changes",
+		example: []string{"/etc/hairpin/secrets"},
+		parse:   func(s *Settings, v value) error { return parseFileName(&s.SecretsFile, v) },
+	},
+	{
+		name: "enforce-expiry", initial: []string{"false"},
+		usage: "end an allocation when its ephemeral credentials expire; otherwise a call that began in time goes on",
+		parse: func(s *Settings, v value) error { return parseSwitch(&s.EnforceExpiry, v) },
+	},
+	{
+		name: "nonce-secret", placeholder: "SECRET", secret: true, initialText: "random at each start",
+		usage:   "what nonces are signed with; servers that share it accept each other's",
+		example: []string{"another-long-random-text"},
+		parse:   func(s *Settings, v value) error { return parseSecretText(&s.NonceSecret, v) },
+	},
+	{
+		name: "nonce-lifetime", placeholder: "DURATION", initial: []string{"1h"},
+		usage: "how long a nonce is good for before a client has to take a new one",
+		parse: func(s *Settings, v value) error { return parseDuration(&s.NonceLifetime, v, time.Second, "1h") },
+	},
+	{
+		name: "user-quota", placeholder: "N", initial: []string{"0"},
+		usage: "allocations that one user may have at a time; 0 = no limit",
+		parse: func(s *Settings, v value) error { return parseCount(&s.UserQuota, v) },
+	},
+	{
+		name: "total-quota", placeholder: "N", initial: []string{"0"},
+		usage: "allocations that all users together may have at a time; 0 = no limit",
+		parse: func(s *Settings, v value) error { return parseCount(&s.TotalQuota, v) },
+	},
+	{
+		name: "admin", placeholder: "ADDR", initial: []string{"127.0.0.1:9478"},
+		usage: "IP:PORT for /metrics, /healthz, /readyz, /allocations and the status page, or off. Off loopback and without a " +
+			"token it serves the first three only",
+		parse: parseAdmin,
+	},
+	{
+		name: "admin-token", placeholder: "TOKEN", secret: true,
+		usage:   "what a client of the admin address sends as \"Authorization: Bearer TOKEN\"",
+		example: []string{"a-random-token"},
+		parse:   parseAdminToken,
+	},
+	{
+		name: "admin-token-file", placeholder: "FILE",
+		usage:   "file that holds the token",
+		example: []string{"/etc/hairpin/admin-token"},
+		parse:   func(s *Settings, v value) error { return parseFileName(&s.AdminTokenFile, v) },
+	},
+	{
+		name: "metrics-allocations", placeholder: "N", initial: []string{"1000"},
+		usage: "how many allocations have metrics of their own; 0 = none",
+		parse: func(s *Settings, v value) error { return parseCount(&s.MetricsAllocations, v) },
+	},
+	{
+		name: "ice", placeholder: "ADDR", later: true,
+		parse: func(*Settings, value) error {
+			return wrong("the ICE credential service is not available yet", "leave it out; \"hairpin ice\" prints credentials")
+		},
+	},
+	{
+		name: "software", placeholder: "TEXT", initialText: "none",
+		usage:   "SOFTWARE attribute of the answers, for the curious",
+		example: []string{"hairpin"},
+		parse:   parseSoftware,
+	},
+	{
+		name: "workers", placeholder: "N", initial: []string{"0"},
+		usage: "receive loops of each UDP listener; 0 = one per CPU",
+		parse: func(s *Settings, v value) error { return parseCount(&s.Workers, v) },
+	},
+	{
+		name: "drain-timeout", placeholder: "DURATION", initial: []string{"1h"},
+		usage: "how long allocations may go on after SIGTERM. Accepted but without effect yet: SIGTERM ends the server at once",
+		parse: func(s *Settings, v value) error { return parseDuration(&s.DrainTimeout, v, 0, "1h") },
+	},
+	{
+		name: "log-level", placeholder: "LEVEL", initial: []string{"info"},
+		usage: "trace, debug, info, warn or error",
+		parse: parseLogLevel,
+	},
+	{
+		name: "log-format", placeholder: "FORMAT", initial: []string{"text"},
+		usage: "text or json, to standard error",
+		parse: parseLogFormat,
+	},
+}
+
+// settingNamed finds a row of the table.
+func settingNamed(name string) *setting {
+	for i := range settingsTable {
+		if settingsTable[i].name == name {
+			return &settingsTable[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/hairpin-turn/hairpin/auth"
+)
+
+// checkTogether finds what is wrong with settings that are good one by one.
+func (s *Settings) checkTogether() faults {
+	found := s.checkListeners()
+	found = append(found, s.checkAdminToken()...)
+	return found
+}
+
+func (s *Settings) checkListeners() faults {
+	var found faults
+	for i, l := range s.Listen {
+		for _, earlier := range s.Listen[:i] {
+			switch {
+			case l.host == earlier.host && l.overlaps(earlier):
+				found = append(found, fault{l.from.String(), fmt.Sprintf("%q is given twice", l), "remove one"})
+			case l.overlaps(earlier):
+				found = append(found, fault{l.from.String(), fmt.Sprintf("%q overlaps %q", l, earlier), "remove one, or change its port"})
+			}
+		}
+	}
+	if !s.Admin.IsValid() {
+		return found
+	}
+	admin := listener{scheme: "tcp", host: s.Admin.Addr(), port: s.Admin.Port()}
+	if s.Admin.Addr().IsUnspecified() && s.Admin.Addr().Is6() {
+		admin.host = netip.Addr{} // net.Listen opens both families
+	}
+	for _, l := range s.Listen {
+		if l.overlaps(admin) {
+			place := s.originOf("admin")
+			if place == "default" {
+				place = l.from.String()
+			}
+			found = append(found, fault{place, fmt.Sprintf("%q and the admin address %s overlap", l, s.Admin), "change the port of one of them"})
+		}
+	}
+	return found
+}
+
+// checkAdminToken fills AdminToken from its file.
+func (s *Settings) checkAdminToken() faults {
+	if s.AdminTokenFile == "" {
+		return nil
+	}
+	place := s.originOf("admin-token-file")
+	if s.AdminToken != "" {
+		return faults{{place, "is given together with admin-token", "give one of them"}}
+	}
+	token, err := readToken(s.AdminTokenFile)
+	if err != nil {
+		return faults{faultOf(s.given["admin-token-file"][0], err)}
+	}
+	s.AdminToken = token
+	return nil
+}
+
+// readToken reads a file that holds one token; the line end behind it does not belong to it.
+func readToken(path string) (string, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", wrong(fmt.Sprintf("cannot read %q: %s", path, reason(err)), "name a file that holds the token")
+	}
+	var token string
+	if err := checkToken(&token, strings.TrimRight(string(content), "\r\n")); err != nil {
+		p := err.(*problem)
+		return "", wrong(fmt.Sprintf("the token in %q %s", path, p.what), p.remedy)
+	}
+	return token, nil
+}
+
+// checkCredentials lets package auth judge the credentials with their files. That there are none is no fault: serve
+// makes a user then.
+func (s *Settings) checkCredentials() faults {
+	if !s.hasCredentials() {
+		return nil
+	}
+	_, err := auth.New(s.authOptions())
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, auth.ErrNoCredentials) {
+		return faults{{s.credentialFiles(), "holds no credentials", "write at least one line, or leave the file out and one user is made"}}
+	}
+	var found faults
+	for _, single := range unjoin(err) {
+		found = append(found, s.credentialFault(single))
+	}
+	return found
+}
+
+func (s *Settings) credentialFault(err error) fault {
+	place, what := "credentials", err // which says itself whose
+	var inFile *auth.FileError
+	if errors.As(err, &inFile) {
+		if inFile.Line == 0 { // the file as a whole
+			name := "users-file"
+			if inFile.File == s.SecretsFile {
+				name = "secrets-file"
+			}
+			return fault{s.originOf(name), fmt.Sprintf("cannot use %q: %s", inFile.File, inFile.Err), "name a file that can be read, with one entry in a line"}
+		}
+		place, what = fmt.Sprintf("%s:%d", inFile.File, inFile.Line), inFile.Err
+	}
+	p := explained(what, "correct it").(*problem)
+	return fault{place, p.what, p.remedy}
+}
+
+// credentialFiles names the files that credentials were expected in.
+func (s *Settings) credentialFiles() string {
+	var places []string
+	for _, name := range []string{"users-file", "secrets-file"} {
+		if len(s.given[name]) > 0 {
+			places = append(places, s.originOf(name))
+		}
+	}
+	return strings.Join(places, ", ")
+}
+
+func (s *Settings) hasCredentials() bool {
+	return len(s.Users) > 0 || s.UsersFile != "" || len(s.Secrets) > 0 || s.SecretsFile != ""
+}
+
+// originOf says where a setting came from: the key of a fault that concerns it.
+func (s *Settings) originOf(name string) string {
+	if values := s.given[name]; len(values) > 0 {
+		return values[0].origin.String()
+	}
+	return "default"
+}
+
+// unjoin takes errors.Join apart.
+func unjoin(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, single := range joined.Unwrap() {
+		all = append(all, unjoin(single)...)
+	}
+	return all
+}
+
+// authOptions are the settings that package auth is concerned with.
+func (s *Settings) authOptions() auth.Options {
+	return auth.Options{
+		Realm: s.Realm,
+		Users: s.Users, UsersFile: s.UsersFile,
+		Secrets: s.Secrets, SecretsFile: s.SecretsFile,
+		NonceSecret: s.NonceSecret, NonceLifetime: s.NonceLifetime,
+		EnforceExpiry: s.EnforceExpiry,
+	}
+}

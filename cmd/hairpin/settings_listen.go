@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// A listener is one --listen URL.
+type listener struct {
+	scheme string     // udp or tcp
+	host   netip.Addr // invalid: every address of the host, of both families
+	port   uint16
+	from   origin
+}
+
+// address is HOST:PORT, with an empty host for every address.
+func (l listener) address() string {
+	host := ""
+	if l.host.IsValid() {
+		host = l.host.String()
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(l.port)))
+}
+
+// String is the canonical URL: the listener's name in logs and metrics.
+func (l listener) String() string { return l.scheme + "://" + l.address() }
+
+// parseListener reads SCHEME://HOST:PORT. net/url is not used because it takes host names, user names and paths.
+func parseListener(s *Settings, v value) error {
+	scheme, rest, isURL := strings.Cut(v.text, "://")
+	switch {
+	case !isURL:
+		return wrong(fmt.Sprintf("%q is not a URL", v.text), "write udp://HOST:PORT or tcp://HOST:PORT")
+	case scheme == "tls" || scheme == "dtls":
+		return wrong(fmt.Sprintf("%q: %s listeners are not available yet", v.text, strings.ToUpper(scheme)), "write udp:// or tcp://")
+	case scheme != "udp" && scheme != "tcp":
+		return wrong(fmt.Sprintf("%q has an unknown scheme", v.text), "write udp:// or tcp://")
+	}
+	host, port, err := splitHostPort(rest)
+	if err != nil {
+		remedy := "write " + scheme + "://HOST:PORT, such as " + scheme + "://:3478"
+		if a, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
+			remedy = "write " + listener{scheme: scheme, host: a, port: 3478}.String()
+		} else if strings.Count(rest, ":") > 1 {
+			remedy = "put an IPv6 address in brackets, such as " + scheme + "://[::1]:3478"
+		}
+		return wrong(fmt.Sprintf("%q has no port", v.text), remedy)
+	}
+	l := listener{scheme: scheme, from: v.origin}
+	if l.port, err = parsePort(port); err != nil {
+		p := err.(*problem)
+		return wrong(fmt.Sprintf("%q: %s", v.text, p.what), p.remedy)
+	}
+	if host != "" {
+		if l.host, err = netip.ParseAddr(host); err != nil {
+			return wrong(fmt.Sprintf("%q: %q is not an IP address, and names are not looked up", v.text, host),
+				"write an IP address of this host, or "+scheme+"://:"+port+" for all of them")
+		}
+		if l.host, err = parseAddress(host); err != nil {
+			return err
+		}
+		if l.host.IsMulticast() {
+			return wrong(fmt.Sprintf("%q: %s is a multicast address", v.text, host), "write an IP address of this host")
+		}
+		if l.host.Is4() && strings.HasPrefix(rest, "[") {
+			return wrong(fmt.Sprintf("%q has an IPv4 address in brackets", v.text), "write "+l.String())
+		}
+	}
+	s.Listen = append(s.Listen, l)
+	return nil
+}
+
+// overlaps reports whether both listeners would take the same traffic. IPv4 and IPv6 wildcards are apart, because IPv6
+// sockets are opened for IPv6 only; an empty host is both of them.
+func (l listener) overlaps(o listener) bool {
+	if l.scheme != o.scheme || l.port != o.port {
+		return false
+	}
+	if !l.host.IsValid() || !o.host.IsValid() || l.host == o.host {
+		return true
+	}
+	return l.host.Is4() == o.host.Is4() && (l.host.IsUnspecified() || o.host.IsUnspecified())
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hairpin-turn/hairpin/metrics"
+)
+
+const (
+	statusTimeout = 10 * time.Second // for one answer; the server writes a large one in less
+	healthTimeout = 2 * time.Second  // a health check that waits longer than its interval is no help
+)
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "status",
+		Usage:     "show the listeners and live allocations of a running server",
+		ArgsUsage: "[HOST:PORT]",
+		Description: "Asks the admin address of the server: HOST:PORT, else the one in the settings. Exits with 1 when there is no answer.\n" +
+			"Off loopback the server must have a token, and this command must be given it.",
+		Flags: append([]cli.Flag{
+			&cli.BoolFlag{Name: "json", Usage: "print the server's JSON as it is"},
+			&cli.BoolFlag{Name: "watch", Usage: "print again and again until interrupted"},
+			&cli.DurationFlag{Name: "interval", Value: 2 * time.Second, Usage: "`TIME` between two looks of --watch"},
+			&cli.IntFlag{Name: "limit", Value: 1000, Usage: "show `N` allocations at most, the oldest first"},
+			&cli.BoolFlag{Name: "health", Usage: "print nothing, only exit with 0 when the server is alive: for health checks of containers"},
+		}, settingFlags("config", "admin", "admin-token", "admin-token-file")...),
+		Action: status,
+	}
+}
+
+func status(c *cli.Context) error {
+	settings, err := loadSettings(c)
+	var found faults
+	if err != nil && !errors.As(err, &found) {
+		return err
+	}
+	if c.NArg() > 1 {
+		found = append(found, fault{c.Args().Get(1), "is a second address", "name one server"})
+	}
+	if c.Int("limit") < 0 {
+		found = append(found, fault{"--limit", fmt.Sprintf("%d is negative", c.Int("limit")), "write 0 or more"})
+	}
+	if c.Duration("interval") <= 0 {
+		found = append(found, fault{"--interval", fmt.Sprintf("%s is no time", c.Duration("interval")), "write for example 2s"})
+	}
+	server := adminClient{}
+	if settings != nil {
+		server.token = settings.AdminToken
+		address, wrongAddress := settings.adminTarget(c.Args().First())
+		found = append(found, wrongAddress...)
+		server.address = address
+	}
+	if err := found.err(); err != nil {
+		return err
+	}
+
+	if c.Bool("health") {
+		_, err := server.get(c.Context, "/healthz", healthTimeout)
+		return err
+	}
+	show := showTable
+	if c.Bool("json") {
+		show = showJSON
+	}
+	if c.Bool("watch") {
+		return watch(c, server, show)
+	}
+	answer, err := server.get(c.Context, allocationsPath(c), statusTimeout)
+	if err != nil {
+		return err
+	}
+	return show(c.App.Writer, answer, time.Now())
+}
+
+func allocationsPath(c *cli.Context) string {
+	return fmt.Sprintf("/allocations?limit=%d", c.Int("limit"))
+}
+
+// watch shows the answers until it is interrupted. On a terminal each one takes the place of the one before.
+func watch(c *cli.Context, server adminClient, show func(io.Writer, []byte, time.Time) error) error {
+	ctx, release := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
+	defer release()
+	ticker := time.NewTicker(c.Duration("interval"))
+	defer ticker.Stop()
+	for {
+		answer, err := server.get(ctx, allocationsPath(c), statusTimeout)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var page bytes.Buffer // written as a whole, so that nothing flickers
+		if isTerminal(c.App.Writer) {
+			page.WriteString("\x1b[H\x1b[2J")
+		}
+		if err == nil {
+			err = show(&page, answer, time.Now())
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := c.App.Writer.Write(page.Bytes()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// adminTarget is HOST:PORT to ask: the one that was named, else the admin address of the settings. Where that is every
+// address of the host, loopback is one of them.
+func (s *Settings) adminTarget(named string) (string, faults) {
+	if named != "" {
+		host, port, err := splitHostPort(named)
+		if err == nil {
+			_, err = parsePort(port)
+		}
+		if err != nil || host == "" {
+			return "", faults{{named, "is not HOST:PORT", "write for example 127.0.0.1:9478"}}
+		}
+		return net.JoinHostPort(host, port), nil
+	}
+	switch a := s.Admin.Addr(); {
+	case !a.IsValid():
+		return "", faults{{s.originOf("admin"), "the admin address is off", "name the server's: hairpin status HOST:PORT"}}
+	case a.IsUnspecified() && a.Is4():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), s.Admin.Port()).String(), nil
+	case a.IsUnspecified():
+		return net.JoinHostPort("localhost", strconv.Itoa(int(s.Admin.Port()))), nil
+	}
+	return s.Admin.String(), nil
+}
+
+// adminClient speaks to the admin address of a server.
+type adminClient struct{ address, token string }
+
+// get returns what a path answers with. Its errors say what to do.
+func (a adminClient) get(ctx context.Context, path string, timeout time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.address+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	if a.token != "" {
+		request.Header.Set("Authorization", "Bearer "+a.token)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy: the address is the server's own
+	response, err := client.Do(request)
+	if err != nil {
+		cause := err
+		for inner := errors.Unwrap(cause); inner != nil; inner = errors.Unwrap(cause) {
+			cause = inner
+		}
+		return nil, fmt.Errorf("%s does not answer: %v; is the server running, and is this its --admin address?", a.address, cause)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the answer of %s broke off: %w", a.address, err)
+	case response.StatusCode == http.StatusOK:
+		return body, nil
+	case response.StatusCode == http.StatusUnauthorized:
+		return nil, fmt.Errorf("%s wants its token; give --admin-token or --admin-token-file, as the server has it", a.address)
+	}
+	return nil, fmt.Errorf("%s refuses (%s): %s", a.address, response.Status, printable(strings.TrimSpace(string(body))))
+}
+
+func showJSON(w io.Writer, answer []byte, _ time.Time) error {
+	_, err := fmt.Fprintf(w, "%s\n", bytes.TrimSpace(answer))
+	return err
+}
+
+func showTable(w io.Writer, answer []byte, now time.Time) error {
+	var report metrics.Status
+	if err := json.Unmarshal(answer, &report); err != nil {
+		return fmt.Errorf("the answer is not the JSON of a hairpin server: %w", err)
+	}
+	listeners := [][]string{{"LISTENER", "ADDRESS", "PUBLIC ADDRESS"}}
+	for _, l := range report.Listeners {
+		listeners = append(listeners, []string{l.Name, l.Address.String(), l.Public.String()})
+	}
+	allocations := [][]string{{"ID", "USER", "CLIENT", "LISTENER", "RELAYED ADDRESS", "AGE", "EXPIRES IN", "PEERS", "CHANNELS", "FROM CLIENT", "TO CLIENT", "DROPPED"}}
+	for _, a := range report.Allocations {
+		allocations = append(allocations, []string{
+			strconv.FormatUint(a.ID, 10), printable(a.User), a.Client.String(), a.Listener, a.Relay.String(),
+			spellDuration(now.Sub(a.Created)), spellDuration(a.Expires.Sub(now)),
+			strconv.Itoa(len(a.Permissions)), strconv.Itoa(len(a.Channels)),
+			spellTraffic(a.Counters.ClientIn), spellTraffic(a.Counters.ClientOut),
+			strconv.FormatUint(a.Dropped.ClientIn+a.Dropped.PeerIn, 10),
+		})
+	}
+	fmt.Fprintf(w, "hairpin %s, up %s, %s\n\n", report.Version, spellDuration(now.Sub(report.Started)), spellCount(report.Total))
+	writeColumns(w, listeners)
+	if len(report.Allocations) > 0 {
+		fmt.Fprintln(w)
+		writeColumns(w, allocations)
+	}
+	if more := report.Total - len(report.Allocations); more > 0 {
+		fmt.Fprintf(w, "and %d more; --limit shows them\n", more)
+	}
+	return nil
+}
+
+func spellCount(allocations int) string {
+	if allocations == 1 {
+		return "1 allocation"
+	}
+	return fmt.Sprintf("%d allocations", allocations)
+}
+
+// writeColumns writes a table, the first row being its head.
+func writeColumns(w io.Writer, rows [][]string) {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			line.WriteString(cell)
+			line.WriteString(strings.Repeat(" ", widths[i]-len([]rune(cell))+2))
+		}
+		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	}
+}
+
+// printable keeps what a client chose from controlling the terminal.
+func printable(text string) string {
+	quoted := strconv.Quote(text)
+	if quoted[1:len(quoted)-1] == text {
+		return text
+	}
+	return quoted
+}
+
+// spellTraffic is packets and bytes, such as "1200 / 240.0 kB".
+func spellTraffic(t metrics.Traffic) string {
+	units := []string{"B", "kB", "MB", "GB", "TB", "PB"}
+	n, unit := float64(t.Bytes), 0
+	for n >= 1000 && unit < len(units)-1 {
+		n /= 1000
+		unit++
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d / %d B", t.Packets, t.Bytes)
+	}
+	return fmt.Sprintf("%d / %.1f %s", t.Packets, n, units[unit])
+}
+
+// spellDuration is a duration in whole seconds.
+func spellDuration(d time.Duration) string { return max(d, 0).Truncate(time.Second).String() }
