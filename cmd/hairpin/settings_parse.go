@@ -287,7 +287,7 @@ func parseAdmin(s *Settings, v value) error {
 	}
 	address := netip.IPv6Unspecified() // which net.Listen opens for both families
 	if host != "" {
-		if address, err = netip.ParseAddr(host); err != nil {
+		if _, err := netip.ParseAddr(host); err != nil {
 			return wrong(fmt.Sprintf("%q names a host", v.text), "write its IP address, such as 127.0.0.1:9478")
 		}
 		if address, err = parseAddress(host); err != nil {
@@ -322,16 +322,6 @@ func parseLogLevel(s *Settings, v value) error {
 		names = append(names, l.name)
 	}
 	return wrong(fmt.Sprintf("%q is not a level", v.text), "write "+oneOf(names))
-}
-
-// spellLevel is parseLogLevel's inverse.
-func spellLevel(level slog.Level) string {
-	for _, l := range logLevels {
-		if l.level == level {
-			return l.name
-		}
-	}
-	return level.String()
 }
 
 func parseLogFormat(s *Settings, v value) error {

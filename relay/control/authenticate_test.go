@@ -26,14 +26,14 @@ func (c *client) credentials(setters ...stun.Setter) *stun.Message {
 func TestAuthentication(t *testing.T) {
 	s := newServer(t)
 	c := s.client(alice, alicePassword)
-	user, realmAttr, nonce := stun.NewUsername(alice), stun.NewRealm(realm), stun.NewNonce(c.nonce)
+	user, realmAttr := stun.NewUsername(alice), stun.NewRealm(realm)
 	key := c.key()
 	old := c.nth(0)
 	foreign := c.nth(1)
 	elsewhere := s.clientAt(clientV6, serverV6, alice, alicePassword)
 	s.clock.advance(auth.DefaultNonceLifetime) // old and foreign are stale now
 	c.nonce = string(s.auth.AppendNonce(nil, clientV4))
-	nonce = stun.NewNonce(c.nonce)
+	nonce := stun.NewNonce(c.nonce)
 	foreign.nonce = string(s.auth.AppendNonce(nil, foreign.from.FiveTuple.Client))
 	elsewhere.nonce = string(s.auth.AppendNonce(nil, clientV6))
 	badKey := stun.NewLongTermIntegrity(alice, realm, "wrong")

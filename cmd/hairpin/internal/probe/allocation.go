@@ -131,7 +131,7 @@ func (s *session) send(payload []byte) error {
 		msg, err := stun.Build(stun.TransactionID, stun.NewType(stun.MethodSend, stun.ClassIndication),
 			peerAttribute(l.peer), stun.RawAttribute{Type: stun.AttrData, Value: payload})
 		if err != nil {
-			return fmt.Errorf("Send indication: %w", err)
+			return fmt.Errorf("building a Send indication: %w", err)
 		}
 		s.frame = msg.Raw
 	}
