@@ -11,6 +11,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
 // Config says what a Server shall be. It is validated as a whole by New, and
@@ -27,6 +28,7 @@ type Config struct {
 	Software        string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
 	Log             logging.LoggerFactory // nil: pion's default
 	Workers         int                   // UDP loops per socket address; 0: GOMAXPROCS
+	Offload         udp.Offload           // the kernel's batching of datagrams, as far as it has it
 	PortableUDP     bool                  // don't use the platform's batched system calls
 }
 

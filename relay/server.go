@@ -143,6 +143,7 @@ func (s *Server) openUDP(address netip.AddrPort) (conns []*udp.Conn, err error) 
 	options := udp.Options{
 		PacketInfo:    address.Addr().IsUnspecified(),
 		ReceiveBuffer: socketBuffer, SendBuffer: socketBuffer,
+		Offload:  s.config.Offload,
 		Portable: s.config.PortableUDP,
 	}
 	alone, err := udp.Listen(address, options)

@@ -53,6 +53,7 @@ func (s *session) Frame(b []byte) {
 // pile up doesn't get more of them.
 func (s *session) answer(b []byte) {
 	s.tools.reply = s.tools.control.Handle(b, &s.origin, s.tools.reply[:0])
+	s.tools.forwarder.Forget()
 	if len(s.tools.reply) > 0 && s.conn.Send(nil, s.tools.reply, 0) {
 		s.conn.Flush()
 	}

@@ -100,6 +100,7 @@ func (l *udpLoop) answer(b []byte, d *udp.Datagram) {
 	l.origin.Client.Destination = udp.NewDestination(d.Source, d.Local, d.Interface)
 	start := len(l.replies)
 	l.replies = l.control.Handle(b, &l.origin, l.replies)
+	l.forwarder.Forget()
 	if reply := l.replies[start:]; len(reply) > 0 {
 		l.forwarder.Reply(l.origin.Client.Listener, &l.origin.Client.Destination, nil, reply, 0)
 	}

@@ -11,16 +11,17 @@ import (
 // maxMessage is what a STUN message's length field can say, alignment included.
 const maxMessage = 0xFFFC
 
-// toClient queues a packet from peer for an allocation's client: as ChannelData
-// where a channel is bound to peer, else as a Data indication (RFC 8656 §11.3,
-// §12.7). The new header overwrites the old one; only where it is longer, it goes
-// into an array of its own, to be gathered by the kernel.
-func (f *Forwarder) toClient(to *allocation.Allocation, peer netip.AddrPort, p packet) {
+// toClient queues a packet of the route for the client at its end: as ChannelData
+// where that bound a channel to the sender, else as a Data indication
+// (RFC 8656 §11.3, §12.7). The new header overwrites the old one; only where it is
+// longer, it goes into an array of its own, to be gathered by the kernel.
+func (f *Forwarder) toClient(p packet) {
+	to, peer := f.route.to, f.route.from.Relayed
 	var head, body []byte
 	pad := 0
-	if channel := to.ChannelTo(peer, f.now); channel != nil {
+	if f.route.channel != 0 {
 		body = p.bytes[p.offset-wire.ChannelHeaderSize : p.offset+p.length]
-		wire.PutChannelHeader(body, channel.Number, p.length)
+		wire.PutChannelHeader(body, f.route.channel, p.length)
 		if to.Client.Stream != nil {
 			pad = wire.Padding(p.length) // a stream pads, a datagram need not (RFC 8656 §12.5)
 		}
@@ -42,7 +43,7 @@ func (f *Forwarder) toClient(to *allocation.Allocation, peer netip.AddrPort, p p
 		}
 	}
 	if f.queue(&to.Client, head, body, pad) {
-		to.Down.Add(1, p.length)
+		f.route.down.add(p.length)
 		f.counts.listeners[to.Client.Listener].clientOut.add(p.length)
 		f.counts.hairpin++
 	} else {
@@ -59,7 +60,7 @@ func (f *Forwarder) putDataHeader(b []byte, peer netip.AddrPort, length int) {
 // head returns room for a header that lasts until Flush.
 func (f *Forwarder) head() []byte {
 	if f.used == len(f.heads) {
-		f.Flush()
+		f.send()
 	}
 	f.used++
 	return f.heads[f.used-1][:]

@@ -5,7 +5,7 @@
 //
 //	ChannelData ─┐                                                   ┌─► ChannelData ─┐
 //	             ├─► five-tuple ─► peer ─► relayed address ─► client ┤                ├─► queue ─► Flush
-//	Send ────────┘    (from.go)             (hairpin.go)             └─► Data ────────┘  (flush.go)
+//	Send ────────┘    (from.go)              (route.go)              └─► Data ────────┘  (flush.go)
 //
 // It refuses to change any allocation, to answer requests, to log, to lock and to
 // allocate: all that it may do is read package allocation's tables, write headers

@@ -3,12 +3,18 @@ package forward
 // Flush sends what the batch queued and publishes its counts. It is called at the
 // end of each batch, never on a timer: batching adds no latency.
 func (f *Forwarder) Flush() {
+	f.Forget()
+	f.send()
+	f.stats.publish(&f.counts)
+}
+
+// send empties the queues; all headers and received bytes are free then.
+func (f *Forwarder) send() {
 	for i := range f.queues {
 		f.flushQueue(i)
 	}
 	f.flushStreams()
 	f.used = 0
-	f.stats.publish(&f.counts)
 }
 
 func (f *Forwarder) flushQueue(listener int) {

@@ -217,6 +217,49 @@ func check(t *testing.T, r *rig, got []byte, bound bool, payload []byte) {
 	}
 }
 
+// A batch longer than every queue loses nothing, and counts all of it.
+func TestLongBatch(t *testing.T) {
+	for _, bound := range []bool{true, false} {
+		const packets = 300
+		r := newRig(t, false, true)
+		r.permit(t)
+		r.a.bind(t, r, 0x4001, r.b)
+		if bound {
+			r.b.bind(t, r, 0x4ABC, r.a)
+		}
+		var back [packets][]byte
+		for i := range back {
+			back[i] = channelData(0x4001, []byte{byte(i), byte(i >> 8), 0, 0})
+			r.forwarder.ChannelData(&r.a.allocation.FiveTuple, back[i])
+		}
+		r.forwarder.Flush()
+		want := allocation.Count{Packets: packets, Bytes: packets * 4}
+		if up, down := r.a.allocation.Counts().Up, r.b.allocation.Counts().Down; up != want || down != want || r.plane.Totals().Hairpin != packets {
+			t.Errorf("bound %v: counted %v up, %v down, want %v", bound, up, down, want)
+		}
+	}
+}
+
+// What the batch has learnt is forgotten when an allocation may have changed.
+func TestForget(t *testing.T) {
+	r := newRig(t, false, true)
+	r.permit(t)
+	r.a.bind(t, r, 0x4001, r.b)
+	send := func() { r.forwarder.ChannelData(&r.a.allocation.FiveTuple, channelData(0x4001, []byte("data"))) }
+	send()
+	r.table.Delete(r.b.allocation, allocation.Released)
+	r.forwarder.Forget()
+	send()
+	r.table.Delete(r.a.allocation, allocation.Released)
+	r.forwarder.Forget()
+	send()
+	r.forwarder.Flush()
+	dropped := r.plane.Totals().Dropped
+	if dropped[forward.DropNoPeer] != 1 || dropped[forward.DropNoAllocation] != 1 || r.plane.Totals().Hairpin != 1 {
+		t.Errorf("dropped %v, hairpins %d", dropped, r.plane.Totals().Hairpin)
+	}
+}
+
 // Everything that must not get through is dropped, and counted under its reason.
 func TestDrops(t *testing.T) {
 	stranger := allocation.FiveTuple{Client: netip.MustParseAddrPort("127.0.0.1:9"), Server: netip.MustParseAddrPort("127.0.0.1:3478"), Transport: allocation.UDP}

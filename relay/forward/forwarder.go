@@ -36,6 +36,9 @@ type Forwarder struct {
 	table *allocation.Table
 	now   allocation.Time
 
+	client *allocation.Allocation // whose packet was the last; nil: none, or Forget
+	route  route
+
 	conns   []*udp.Conn  // by listener, nil for stream listeners
 	queues  []*udp.Queue // by listener, likewise
 	streams []allocation.Stream

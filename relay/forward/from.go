@@ -1,8 +1,6 @@
 package forward
 
 import (
-	"net/netip"
-
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
@@ -28,12 +26,16 @@ func (f *Forwarder) ChannelData(tuple *allocation.FiveTuple, b []byte) {
 	if from == nil {
 		return
 	}
-	channel := from.Channel(number, f.now)
-	if channel == nil {
-		f.dropUp(from, DropNoChannel, len(data))
-		return
+	if f.route.from != from || f.route.number != number {
+		channel := from.Channel(number, f.now)
+		if channel == nil {
+			f.dropUp(from, DropNoChannel, len(data))
+			return
+		}
+		f.settle()
+		f.route = route{from: from, number: number, peer: channel.Peer}
 	}
-	f.hairpin(from, channel.Peer, packet{b, wire.ChannelHeaderSize, len(data)})
+	f.hairpin(packet{b, wire.ChannelHeaderSize, len(data)})
 }
 
 // Send relays a Send indication that came from the client of tuple
@@ -49,42 +51,30 @@ func (f *Forwarder) Send(tuple *allocation.FiveTuple, b []byte) {
 	if from == nil {
 		return
 	}
-	if !from.Permitted(s.Peer.Addr(), f.now) {
-		f.dropUp(from, DropNoPermission, s.Length)
-		return
+	if f.route.from != from || f.route.number != 0 || f.route.peer != s.Peer {
+		if !from.Permitted(s.Peer.Addr(), f.now) {
+			f.dropUp(from, DropNoPermission, s.Length)
+			return
+		}
+		f.settle()
+		f.route = route{from: from, peer: s.Peer}
 	}
-	f.hairpin(from, s.Peer, packet{b, s.Offset, s.Length})
+	f.hairpin(packet{b, s.Offset, s.Length})
 }
 
 // from finds the allocation that a client's packet belongs to; it counts the
 // packet as received or, when there is none, as dropped.
 func (f *Forwarder) from(tuple *allocation.FiveTuple, length int) *allocation.Allocation {
-	a := f.table.Find(tuple, f.now)
-	if a == nil {
-		f.Drop(DropNoAllocation, 1)
-		return nil
+	a := f.client
+	if a == nil || a.FiveTuple != *tuple {
+		if a = f.table.Find(tuple, f.now); a == nil {
+			f.Drop(DropNoAllocation, 1)
+			return nil
+		}
+		f.client = a
 	}
 	f.counts.listeners[a.Client.Listener].clientIn.add(length)
 	return a
-}
-
-// hairpin turns a packet around to the client that has peer as its relayed
-// transport address, if that client permits the sender (RFC 8656 §11.3, §12.7).
-func (f *Forwarder) hairpin(from *allocation.Allocation, peer netip.AddrPort, p packet) {
-	to := f.table.FindRelayed(peer, f.now)
-	if to == nil {
-		f.dropUp(from, DropNoPeer, p.length)
-		return
-	}
-	from.Up.Add(1, p.length)
-	f.counts.listeners[from.Client.Listener].peerOut.add(p.length)
-	f.counts.listeners[to.Client.Listener].peerIn.add(p.length)
-
-	if !to.Permitted(from.Relayed.Addr(), f.now) {
-		f.dropDown(to, DropPeerNoPermission, p.length)
-		return
-	}
-	f.toClient(to, from.Relayed, p)
 }
 
 func (f *Forwarder) dropUp(from *allocation.Allocation, why Drop, length int) {

@@ -78,6 +78,7 @@ func (s *stats) publish(b *batchCounts) {
 	}
 }
 
+// publish moves c to to.
 func (c *plainCount) publish(to *allocation.Counter) {
 	if c.packets > 0 {
 		to.Add(int(c.packets), int(c.bytes))

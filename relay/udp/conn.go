@@ -26,6 +26,9 @@ type Options struct {
 	// less (net.core.rmem_max and wmem_max, unless the process may exceed them); Buffers tells.
 	ReceiveBuffer, SendBuffer int
 
+	// Offload asks for the kernel's batching of datagrams, as far as it can; Conn.Offload tells what came of it. Linux only.
+	Offload Offload
+
 	// Portable takes the path over the standard library even where there is a faster one.
 	Portable bool
 }
@@ -38,6 +41,8 @@ type Conn struct {
 	local      netip.AddrPort
 	packetInfo bool
 	portable   bool
+
+	offload offload
 }
 
 // maxErrors is how many errors in a row Receive takes for reports about earlier datagrams. Each report is consumed by
@@ -69,6 +74,9 @@ func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
 	}
 	c := &Conn{udp: socket.(*net.UDPConn), packetInfo: o.PacketInfo, portable: o.Portable || !hasFastPath}
 	c.raw, err = c.udp.SyscallConn()
+	if err == nil && !c.portable {
+		err = control(c.raw, func(fd uintptr) error { c.offload.probe(fd, o.Offload); return nil })
+	}
 	if err == nil && o.ReusePort && !early.ReusePort {
 		err = control(c.raw, setReusePort)
 	}
@@ -87,6 +95,14 @@ func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 func (c *Conn) Buffers() (receive, send int) {
 	_ = c.raw.Control(func(fd uintptr) { receive, send = buffers(fd) })
 	return receive, send
+}
+
+// Dropped tells how many datagrams the kernel has dropped because the receive buffer was full, as SO_RXQ_OVFL counts them:
+// modulo 2^32. It is 0 where the system doesn't tell.
+func (c *Conn) Dropped() uint32 {
+	var n uint32
+	_ = control(c.raw, func(fd uintptr) (err error) { n, err = drops(fd); return err })
+	return n
 }
 
 // Close ends the socket and wakes every Receive, which returns net.ErrClosed.

@@ -20,27 +20,30 @@ const (
 	controlSize = 96
 )
 
-// parsePacketInfo finds where a datagram came to.
-func parsePacketInfo(b []byte) (local netip.Addr, ifindex uint32) {
+// parseControl finds where a datagram came to, and of what size the datagrams are that were joined to it.
+func parseControl(b []byte, d *Datagram) {
 	for len(b) >= cmsgHeader {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(b)))
 		size := int(h.Len)
 		if size < cmsgHeader || size > len(b) {
-			break
+			return
 		}
 		data := b[cmsgHeader:size]
 		switch {
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			// Spec_dst is Addr, unless that is a multicast or broadcast address, which can't be answered from.
 			p := (*unix.Inet4Pktinfo)(unsafe.Pointer(unsafe.SliceData(data)))
-			return netip.AddrFrom4(p.Spec_dst), uint32(p.Ifindex)
+			d.Local, d.Interface = netip.AddrFrom4(p.Spec_dst), uint32(p.Ifindex)
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
 			p := (*unix.Inet6Pktinfo)(unsafe.Pointer(unsafe.SliceData(data)))
-			return netip.AddrFrom16(p.Addr), p.Ifindex
+			d.Local, d.Interface = netip.AddrFrom16(p.Addr), p.Ifindex
+		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
+			if n := *(*int32)(unsafe.Pointer(unsafe.SliceData(data))); n > 0 {
+				d.Segment = int(n)
+			}
 		}
 		b = b[min((size+word-1)&^(word-1), len(b)):]
 	}
-	return netip.Addr{}, 0
 }
 
 // putPacketInfo writes the control message that makes a datagram leave from to's local address, and by its interface. It

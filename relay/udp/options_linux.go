@@ -2,6 +2,7 @@ package udp
 
 import (
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,4 +65,29 @@ func buffers(fd uintptr) (receive, send int) {
 	receive, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF)
 	send, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
 	return receive / 2, send / 2
+}
+
+// probe turns on what is asked for and what the kernel has.
+func (o *offload) probe(fd uintptr, ask Offload) {
+	if ask.GRO {
+		o.gro = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
+	}
+	if ask.GSO {
+		if _, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT); err == nil {
+			o.limit.Store(maxSegment)
+		}
+	}
+}
+
+// drops reads what SO_RXQ_OVFL would tell with each datagram, at no cost to any of them.
+func drops(fd uintptr) (n uint32, err error) {
+	const fieldDrops = 8 // SK_MEMINFO_DROPS
+	var info [fieldDrops + 1]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, os.NewSyscallError("getsockopt SO_MEMINFO", errno)
+	}
+	return info[fieldDrops], nil
 }

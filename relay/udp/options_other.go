@@ -5,7 +5,6 @@ package udp
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 )
 
 // controlSize is the room for a datagram's control messages in bytes. They are spelt differently by each system, and
@@ -25,6 +24,10 @@ func setReusePort(uintptr) error {
 
 func buffers(uintptr) (receive, send int) { return 0, 0 }
 
-func parsePacketInfo([]byte) (local netip.Addr, ifindex uint32) { return netip.Addr{}, 0 }
+func (o *offload) probe(uintptr, Offload) {}
+
+func drops(uintptr) (uint32, error) { return 0, errors.ErrUnsupported }
+
+func parseControl([]byte, *Datagram) {}
 
 func putPacketInfo([]byte, *Destination) int { return 0 }

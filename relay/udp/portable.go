@@ -26,7 +26,8 @@ func (c *Conn) receivePortable(b *Batch) error {
 		d.Truncated = n > b.size
 		n = min(n, b.size)
 		d.Bytes, d.Segment = buffer[:n], n
-		d.Local, d.Interface = parsePacketInfo(oob[:oobn])
+		d.Local, d.Interface = netip.Addr{}, 0
+		parseControl(oob[:oobn], d)
 		d.Source = numericZone(source, d.Interface)
 		b.decoded, b.n = b.single[:], 1
 		return nil

@@ -20,9 +20,9 @@ type receiver struct {
 	call    func(fd uintptr) bool // the method value of receive, made once because making it allocates
 
 	// owned by the goroutine that receives
-	dirty       int // headers that the kernel wrote to
-	packetInfo  bool
-	controlRoom int
+	dirty        int // headers that the kernel wrote to
+	wantsControl bool
+	controlRoom  int
 
 	// results of call
 	n     int
@@ -52,9 +52,9 @@ func newReceiver(b *Batch, messages int) *receiver {
 
 func (c *Conn) receiveFast(b *Batch) error {
 	r := b.fast
-	if r.packetInfo != c.packetInfo {
-		r.packetInfo, r.controlRoom, r.dirty = c.packetInfo, 0, len(r.headers)
-		if c.packetInfo {
+	if wanted := c.packetInfo || c.offload.gro; r.wantsControl != wanted {
+		r.wantsControl, r.controlRoom, r.dirty = wanted, 0, len(r.headers)
+		if wanted {
 			r.controlRoom = controlSize
 		}
 	}
@@ -107,9 +107,9 @@ func (b *Batch) datagramFast(i int) Datagram {
 		Source:    parseSockaddr(&r.names[i]),
 		Truncated: m.Hdr.Flags&unix.MSG_TRUNC != 0,
 	}
-	if r.packetInfo {
+	if r.wantsControl && m.Hdr.Controllen > 0 {
 		control := unsafe.Slice((*byte)(unsafe.Pointer(&r.control[i])), controlSize)
-		d.Local, d.Interface = parsePacketInfo(control[:min(int(m.Hdr.Controllen), controlSize)])
+		parseControl(control[:min(int(m.Hdr.Controllen), controlSize)], &d)
 	}
 	return d
 }

@@ -243,8 +243,9 @@ func TestParsePacketInfo(t *testing.T) {
 		{"length zero", make([]byte, 64), netip.Addr{}, 0},
 	}
 	for _, c := range cases {
-		if local, ifindex := parsePacketInfo(c.b); local != c.local || ifindex != c.ifindex {
-			t.Errorf("%s: %v by %d", c.name, local, ifindex)
+		var d Datagram
+		if parseControl(c.b, &d); d.Local != c.local || d.Interface != c.ifindex {
+			t.Errorf("%s: %v by %d", c.name, d.Local, d.Interface)
 		}
 	}
 }
