@@ -8,6 +8,7 @@ import (
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/forward"
+	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
 // ListenerInfo is one bound address of a listener; a listener for both families
@@ -17,6 +18,7 @@ type ListenerInfo struct {
 	Scheme  string
 	Address netip.AddrPort // where it is bound
 	Public  netip.AddrPort // what clients are told to connect to
+	Offload udp.Offload    // what the kernel batches; UDP only
 }
 
 // ListenerInfos lists the bound addresses in the order of the configuration.
@@ -25,6 +27,9 @@ func (s *Server) ListenerInfos() []ListenerInfo {
 	for i, k := range s.sockets {
 		l := s.config.Listeners[k.listener]
 		infos[i] = ListenerInfo{Name: l.Name, Scheme: l.Scheme, Address: k.local, Public: k.public}
+		if len(k.conns) > 0 {
+			infos[i].Offload, _ = k.conns[0].Offload()
+		}
 	}
 	return infos
 }
@@ -113,6 +118,7 @@ func (s *Server) Snapshot() Snapshot {
 	for d, v := range totals.Dropped {
 		n.Dropped = append(n.Dropped, Count{forward.Drop(d).String(), v})
 	}
+	n.Dropped = append(n.Dropped, Count{dropReceiveBuffer, s.kernelDrops()})
 	s.stats.EachRequest(func(method, class string, code int, v uint64) {
 		n.Requests = append(n.Requests, RequestCount{method, class, code, v})
 	})
@@ -122,6 +128,19 @@ func (s *Server) Snapshot() Snapshot {
 	s.stats.EachDiscard(func(reason string, v uint64) {
 		n.Discarded = append(n.Discarded, Count{reason, v})
 	})
+	return n
+}
+
+// dropReceiveBuffer is the reason of datagrams that came faster than they were
+// taken: they never reached the data plane, the kernel counts them (SO_RXQ_OVFL).
+const dropReceiveBuffer = "receive_buffer_full"
+
+func (s *Server) kernelDrops() (n uint64) {
+	for i := range s.sockets {
+		for _, c := range s.sockets[i].conns {
+			n += uint64(c.Dropped())
+		}
+	}
 	return n
 }
 

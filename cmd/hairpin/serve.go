@@ -79,7 +79,11 @@ func serve(c *cli.Context) error {
 func announce(log logging.LeveledLogger, s *Settings, server *relay.Server) {
 	log.Infof("hairpin %s", readBuild())
 	for _, l := range server.ListenerInfos() {
-		log.Infof("listening on %s at %s, clients connect to %s", l.Name, l.Address, l.Public)
+		if l.Scheme == "udp" {
+			log.Infof("listening on %s at %s, clients connect to %s, offload %s", l.Name, l.Address, l.Public, l.Offload)
+		} else {
+			log.Infof("listening on %s at %s, clients connect to %s", l.Name, l.Address, l.Public)
+		}
 	}
 	log.Infof("relayed addresses: %s, ports %s", spellPrefixes(server.RelayPrefixes()), server.RelayPorts())
 	if s.Admin.IsValid() {
@@ -100,6 +104,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		Software:        s.Software,
 		Log:             log,
 		Workers:         s.Workers,
+		Offload:         s.Offload,
 	}
 	config.Auth.Log = log.NewLogger("auth")
 	for _, l := range s.Listen {

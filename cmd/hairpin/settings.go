@@ -8,6 +8,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
 // Settings are what a server runs with, typed and checked. They are only ever made by loadSettings and never changed
@@ -39,6 +40,7 @@ type Settings struct {
 
 	Software     string
 	Workers      int // 0 = one per CPU
+	Offload      udp.Offload
 	DrainTimeout time.Duration
 
 	LogLevel  slog.Level
@@ -206,6 +208,12 @@ var settingsTable = []setting{
 		name: "workers", placeholder: "N", initial: []string{"0"},
 		usage: "receive loops of each UDP listener; 0 = one per CPU",
 		parse: func(s *Settings, v value) error { return parseCount(&s.Workers, v) },
+	},
+	{
+		name: "offload", placeholder: "LIST", initial: []string{"gro,gso"},
+		usage: "how datagrams are batched with the kernel, where it can: gro takes several of one client as one, gso sends several " +
+			"to one client as one; gro,gso, gro, gso or off",
+		parse: parseOffload,
 	},
 	{
 		name: "drain-timeout", placeholder: "DURATION", initial: []string{"1h"},

@@ -311,6 +311,24 @@ func checkToken(to *string, text string) error {
 	return nil
 }
 
+func parseOffload(s *Settings, v value) error {
+	const remedy = "write gro,gso or gro or gso or off"
+	if v.text == "off" {
+		return nil
+	}
+	for name := range strings.SplitSeq(v.text, ",") {
+		on := map[string]*bool{"gro": &s.Offload.GRO, "gso": &s.Offload.GSO}[name]
+		switch {
+		case on == nil:
+			return wrong(fmt.Sprintf("%q is not an offload", name), remedy)
+		case *on:
+			return wrong(fmt.Sprintf("%q is given twice", name), remedy)
+		}
+		*on = true
+	}
+	return nil
+}
+
 func parseLogLevel(s *Settings, v value) error {
 	var names []string
 	for _, l := range logLevels {
