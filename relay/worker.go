@@ -39,6 +39,9 @@ type udpLoop struct {
 	control   *control.Worker
 	origin    control.Origin // of the datagram in hand
 	replies   []byte         // answers of the batch, until Flush
+
+	tuples  [batchMessages]allocation.FiveTuple // scratch of warm
+	scratch [batchMessages]*allocation.Allocation
 }
 
 // run relays until the socket is closed.
@@ -51,10 +54,30 @@ func (l *udpLoop) run() {
 			continue
 		}
 		l.forwarder.Begin(l.table.Now())
+		if l.batch.Len() > 1 && l.table.Cold() {
+			l.warm()
+		}
 		for i := range l.batch.Len() {
 			l.datagram(l.batch.Datagram(i))
 		}
 		l.flush()
+	}
+}
+
+// warm has what the batch is going to look up fetched from memory.
+func (l *udpLoop) warm() {
+	for i := range l.batch.Len() {
+		l.receivedFrom(l.batch.Datagram(i))
+		l.tuples[i] = l.origin.FiveTuple
+	}
+	l.table.Warm(l.tuples[:l.batch.Len()], l.scratch[:])
+}
+
+// receivedFrom sets the five-tuple in hand.
+func (l *udpLoop) receivedFrom(d udp.Datagram) {
+	l.origin.FiveTuple.Client = d.Source
+	if d.Local.IsValid() {
+		l.origin.FiveTuple.Server = netip.AddrPortFrom(d.Local, l.local.Port())
 	}
 }
 
@@ -65,10 +88,7 @@ func (l *udpLoop) datagram(d udp.Datagram) {
 		l.forwarder.Drop(forward.DropTruncated, 1)
 		return
 	}
-	l.origin.FiveTuple.Client = d.Source
-	if d.Local.IsValid() {
-		l.origin.FiveTuple.Server = netip.AddrPortFrom(d.Local, l.local.Port())
-	}
+	l.receivedFrom(d)
 	for rest := d.Bytes; len(rest) > 0; {
 		n := min(d.Segment, len(rest))
 		l.packet(rest[:n:n], &d)

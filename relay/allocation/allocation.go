@@ -22,27 +22,30 @@ import (
 // An ended allocation's relayed transport address cools down before it can be
 // drawn again.
 type Allocation struct {
-	// Written by the data plane, once for each packet from the client. First in
-	// the struct, a cache line away from Down.
+	// Read by the data plane, of sender and receiver, for each packet; written by
+	// the control plane. They share the first cache line.
+	expires     atomic.Int64 // Time; 0 once ended
+	permissions atomic.Pointer[permissionSet]
+	channels    atomic.Pointer[channelSet]
+	Relayed     netip.AddrPort // the relayed transport address; immutable
+
+	// Immutable, read by the data plane.
+	FiveTuple FiveTuple
+	Client    Client
+
+	// Written by the data plane, by whoever relays packets from this client, and
+	// in the next line by whoever relays packets to it.
 	Up        Counter // client → peers, relayed
 	UpDropped Counter // client → peers, dropped
 
 	// Immutable.
 	ID            uint64 // unique in this process, from 1
-	FiveTuple     FiveTuple
-	Client        Client
 	User          string
-	Relayed       netip.AddrPort // the relayed transport address
-	TransactionID [12]byte       // of the Allocate request that made it (RFC 8656 §7.2)
-	Token         [8]byte        // RESERVATION-TOKEN that its answer carried
-	HasToken      bool
 	Lifetime      time.Duration // as first granted
 	CreatedAt     Time
-
-	// Read by the data plane, written by the control plane.
-	expires     atomic.Int64 // Time
-	permissions atomic.Pointer[permissionSet]
-	channels    atomic.Pointer[channelSet]
+	TransactionID [12]byte // of the Allocate request that made it (RFC 8656 §7.2)
+	Token         [8]byte  // RESERVATION-TOKEN that its answer carried
+	HasToken      bool
 
 	mu sync.Mutex // guards replacing permissions and channels
 
@@ -52,7 +55,6 @@ type Allocation struct {
 	due        int64 // second of the wheel in which it waits
 	next, prev *Allocation
 
-	// Written by the data plane of whoever sends to this client.
 	Down        Counter // peers → client, relayed
 	DownDropped Counter // peers → client, dropped
 }

@@ -27,6 +27,27 @@ type Channel struct {
 	Peer    netip.AddrPort
 	Number  uint16
 	expires atomic.Int64 // Time
+
+	// target is who had Peer as its relayed transport address when the data plane
+	// last looked: a hint, which Table.Target checks.
+	target atomic.Pointer[Allocation]
+}
+
+// Target returns the allocation that has the channel's peer as its relayed
+// transport address, nil when there is none at now. It looks it up once and
+// remembers it for as long as it lives.
+func (t *Table) Target(c *Channel, now Time) *Allocation {
+	if a := c.target.Load(); a != nil {
+		if !a.expired(now) {
+			return a
+		}
+		c.target.Store(nil) // don't keep its memory
+	}
+	a := t.FindRelayed(c.Peer, now)
+	if a != nil {
+		c.target.Store(a)
+	}
+	return a
 }
 
 // Expires returns the end of the binding.
@@ -40,11 +61,33 @@ func (c *Channel) held(now Time) bool {
 }
 
 // channelSet is immutable but for the expiry times. It keeps bindings until
-// their cool-down has passed.
+// their cool-down has passed. The usual one channel lies in the set itself.
 type channelSet struct {
-	list     []*Channel
+	list     []Channel
 	byNumber map[uint16]*Channel // both nil up to linearLimit
 	byPeer   map[netip.AddrPort]*Channel
+	single   [1]Channel
+}
+
+// newChannelSet returns an empty set with room for n channels.
+func newChannelSet(n int) *channelSet {
+	s := &channelSet{}
+	if n > len(s.single) {
+		s.list = make([]Channel, 0, n)
+	} else {
+		s.list = s.single[:0]
+	}
+	return s
+}
+
+// add appends a channel; there must be room.
+func (s *channelSet) add(number uint16, peer netip.AddrPort, expires int64, target *Allocation) *Channel {
+	s.list = s.list[:len(s.list)+1]
+	c := &s.list[len(s.list)-1]
+	c.Number, c.Peer = number, peer
+	c.expires.Store(expires)
+	c.target.Store(target)
+	return c
 }
 
 func (s *channelSet) number(n uint16) *Channel {
@@ -54,9 +97,9 @@ func (s *channelSet) number(n uint16) *Channel {
 	if s.byNumber != nil {
 		return s.byNumber[n]
 	}
-	for _, c := range s.list {
-		if c.Number == n {
-			return c
+	for i := range s.list {
+		if s.list[i].Number == n {
+			return &s.list[i]
 		}
 	}
 	return nil
@@ -69,9 +112,9 @@ func (s *channelSet) peer(p netip.AddrPort) *Channel {
 	if s.byPeer != nil {
 		return s.byPeer[p]
 	}
-	for _, c := range s.list {
-		if c.Peer == p {
-			return c
+	for i := range s.list {
+		if s.list[i].Peer == p {
+			return &s.list[i]
 		}
 	}
 	return nil
@@ -93,6 +136,25 @@ func (a *Allocation) ChannelTo(peer netip.AddrPort, now Time) *Channel {
 	return nil
 }
 
+// pair returns the channel that holds number and peer together, nil when both are
+// free; conflict when one of them is held otherwise.
+func (s *channelSet) pair(number uint16, peer netip.AddrPort, now Time) (c *Channel, conflict bool) {
+	c, other := s.number(number), s.peer(peer)
+	if !c.held(now) {
+		c = nil
+	}
+	if !other.held(now) {
+		other = nil
+	}
+	return c, c != other
+}
+
+// Conflicts says whether Bind would return ErrConflict.
+func (a *Allocation) Conflicts(number uint16, peer netip.AddrPort, now Time) bool {
+	_, conflict := a.channels.Load().pair(number, peer, now)
+	return conflict
+}
+
 // Bind binds number to peer, or refreshes that binding, and installs or refreshes
 // the permission for peer's IP address (RFC 8656 §12.2). It returns ErrConflict or
 // ErrTooMany and then has changed nothing.
@@ -100,22 +162,17 @@ func (a *Allocation) Bind(number uint16, peer netip.AddrPort, now Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	set := a.channels.Load()
-	channel, other := set.number(number), set.peer(peer)
-	if !channel.held(now) {
-		channel = nil
-	}
-	if !other.held(now) {
-		other = nil
-	}
-	if channel != other {
+	channel, conflict := set.pair(number, peer, now)
+	if conflict {
 		return ErrConflict
 	}
 	if channel == nil {
-		channel = &Channel{Number: number, Peer: peer}
-		set = set.with(channel, now)
-		if len(set.list) > MaxChannels {
+		set = set.kept(now, 1)
+		if len(set.list) == MaxChannels {
 			return ErrTooMany
 		}
+		channel = set.add(number, peer, 0, nil)
+		set.index()
 	}
 	if err := a.permitLocked([]netip.Addr{peer.Addr()}, now); err != nil {
 		return err
@@ -125,26 +182,19 @@ func (a *Allocation) Bind(number uint16, peer netip.AddrPort, now Time) error {
 	return nil
 }
 
-// with returns a set of c and those of s that still hold number and peer.
-func (s *channelSet) with(c *Channel, now Time) *channelSet {
-	grown := s.swept(now)
-	grown.list = append(grown.list, c)
-	grown.index()
-	return grown
-}
-
-// swept returns an unindexed copy without what is past its cool-down.
-func (s *channelSet) swept(now Time) *channelSet {
-	kept := &channelSet{}
+// kept returns an unindexed copy without what is past its cool-down, with room for
+// some more.
+func (s *channelSet) kept(now Time, more int) *channelSet {
 	if s == nil {
-		return kept
+		return newChannelSet(more)
 	}
-	for _, c := range s.list {
-		if c.held(now) {
-			kept.list = append(kept.list, c)
+	k := newChannelSet(len(s.list) + more)
+	for i := range s.list {
+		if c := &s.list[i]; c.held(now) {
+			k.add(c.Number, c.Peer, c.expires.Load(), c.target.Load())
 		}
 	}
-	return kept
+	return k
 }
 
 func (s *channelSet) index() {
@@ -153,27 +203,38 @@ func (s *channelSet) index() {
 	}
 	s.byNumber = make(map[uint16]*Channel, len(s.list))
 	s.byPeer = make(map[netip.AddrPort]*Channel, len(s.list))
-	for _, c := range s.list {
+	for i := range s.list {
+		c := &s.list[i]
 		s.byNumber[c.Number], s.byPeer[c.Peer] = c, c
 	}
 }
 
-// sweepChannelsLocked forgets channels that are past their cool-down.
+// sweepChannelsLocked forgets channels that are past their cool-down, and whom
+// channels led to that has ended.
 func (a *Allocation) sweepChannelsLocked(now Time) {
 	old := a.channels.Load()
 	if old == nil {
 		return
 	}
-	set := old.swept(now)
-	switch {
-	case len(set.list) == len(old.list):
-		return
-	case len(set.list) == 0:
-		set = nil
-	default:
-		set.index()
+	held := 0
+	for i := range old.list {
+		c := &old.list[i]
+		if c.held(now) {
+			held++
+		}
+		if target := c.target.Load(); target != nil && target.expired(now) {
+			c.target.CompareAndSwap(target, nil)
+		}
 	}
-	a.channels.Store(set)
+	switch held {
+	case len(old.list):
+	case 0:
+		a.channels.Store(nil)
+	default:
+		set := old.kept(now, 0)
+		set.index()
+		a.channels.Store(set)
+	}
 }
 
 // Channels lists the channels bound at now.
@@ -183,8 +244,8 @@ func (a *Allocation) Channels(now Time) []*Channel {
 		return nil
 	}
 	list := make([]*Channel, 0, len(set.list))
-	for _, c := range set.list {
-		if c.bound(now) {
+	for i := range set.list {
+		if c := &set.list[i]; c.bound(now) {
 			list = append(list, c)
 		}
 	}

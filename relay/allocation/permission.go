@@ -28,10 +28,31 @@ type permission struct {
 	expires atomic.Int64 // Time
 }
 
-// permissionSet is immutable but for the expiry times.
+// permissionSet is immutable but for the expiry times. The usual one permission
+// lies in the set itself, so that looking at it is one step in memory.
 type permissionSet struct {
-	list   []*permission
+	list   []permission
 	byPeer map[netip.Addr]*permission // nil up to linearLimit
+	single [1]permission
+}
+
+// newPermissionSet returns an empty set with room for n permissions.
+func newPermissionSet(n int) *permissionSet {
+	s := &permissionSet{}
+	if n > len(s.single) {
+		s.list = make([]permission, 0, n)
+	} else {
+		s.list = s.single[:0]
+	}
+	return s
+}
+
+// add appends a permission; there must be room.
+func (s *permissionSet) add(peer netip.Addr, expires int64) {
+	s.list = s.list[:len(s.list)+1]
+	p := &s.list[len(s.list)-1]
+	p.peer = peer
+	p.expires.Store(expires)
 }
 
 func (s *permissionSet) find(peer netip.Addr) *permission {
@@ -41,9 +62,9 @@ func (s *permissionSet) find(peer netip.Addr) *permission {
 	if s.byPeer != nil {
 		return s.byPeer[peer]
 	}
-	for _, p := range s.list {
-		if p.peer == peer {
-			return p
+	for i := range s.list {
+		if s.list[i].peer == peer {
+			return &s.list[i]
 		}
 	}
 	return nil
@@ -91,23 +112,24 @@ func missesAny(s *permissionSet, peers []netip.Addr) bool {
 
 // with returns a set of peers' permissions and those of s that are in force.
 func (s *permissionSet) with(peers []netip.Addr, now Time) *permissionSet {
-	grown := &permissionSet{}
-	if s != nil {
-		for _, p := range s.list {
-			if Time(p.expires.Load()) > now && !slices.Contains(peers, p.peer) {
-				grown.list = append(grown.list, p)
-			}
+	if s == nil {
+		s = &permissionSet{}
+	}
+	grown := newPermissionSet(len(s.list) + len(peers))
+	for i := range s.list {
+		if p := &s.list[i]; Time(p.expires.Load()) > now && !slices.Contains(peers, p.peer) {
+			grown.add(p.peer, p.expires.Load())
 		}
 	}
 	for i, peer := range peers {
 		if slices.Contains(peers[:i], peer) {
 			continue
 		}
-		p := s.find(peer)
-		if p == nil {
-			p = &permission{peer: peer}
+		expires := int64(0)
+		if p := s.find(peer); p != nil {
+			expires = p.expires.Load()
 		}
-		grown.list = append(grown.list, p)
+		grown.add(peer, expires)
 	}
 	grown.index()
 	return grown
@@ -118,8 +140,8 @@ func (s *permissionSet) index() {
 		return
 	}
 	s.byPeer = make(map[netip.Addr]*permission, len(s.list))
-	for _, p := range s.list {
-		s.byPeer[p.peer] = p
+	for i := range s.list {
+		s.byPeer[s.list[i].peer] = &s.list[i]
 	}
 }
 
@@ -129,21 +151,19 @@ func (a *Allocation) sweepPermissionsLocked(now Time) {
 	if old == nil {
 		return
 	}
-	set := &permissionSet{}
-	for _, p := range old.list {
-		if Time(p.expires.Load()) > now {
-			set.list = append(set.list, p)
+	live := 0
+	for i := range old.list {
+		if Time(old.list[i].expires.Load()) > now {
+			live++
 		}
 	}
-	switch {
-	case len(set.list) == len(old.list):
-		return
-	case len(set.list) == 0:
-		set = nil
+	switch live {
+	case len(old.list):
+	case 0:
+		a.permissions.Store(nil)
 	default:
-		set.index()
+		a.permissions.Store(old.with(nil, now))
 	}
-	a.permissions.Store(set)
 }
 
 // Permission is a permission in force, for display.
@@ -159,9 +179,9 @@ func (a *Allocation) Permissions(now Time) []Permission {
 		return nil
 	}
 	list := make([]Permission, 0, len(set.list))
-	for _, p := range set.list {
-		if e := Time(p.expires.Load()); e > now {
-			list = append(list, Permission{p.peer, e})
+	for i := range set.list {
+		if e := Time(set.list[i].expires.Load()); e > now {
+			list = append(list, Permission{set.list[i].peer, e})
 		}
 	}
 	return list

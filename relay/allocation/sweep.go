@@ -1,6 +1,9 @@
 package allocation
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 const (
 	sweepInterval = time.Second
@@ -71,6 +74,7 @@ func (t *Table) Sweep(now Time) {
 	t.mu.Unlock()
 
 	for t.sweepChunk(now, last) {
+		runtime.Gosched() // packets first: a receive loop may be waiting for this processor
 	}
 }
 

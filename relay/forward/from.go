@@ -33,7 +33,7 @@ func (f *Forwarder) ChannelData(tuple *allocation.FiveTuple, b []byte) {
 			return
 		}
 		f.settle()
-		f.route = route{from: from, number: number, peer: channel.Peer}
+		f.route = route{from: from, number: number, peer: channel.Peer, via: channel}
 	}
 	f.hairpin(packet{b, wire.ChannelHeaderSize, len(data)})
 }

@@ -19,6 +19,7 @@ type route struct {
 	from   *allocation.Allocation // nil: unset
 	number uint16                 // channel that from's client sends on; 0: Send indications
 	peer   netip.AddrPort         // relayed transport address that it sends to
+	via    *allocation.Channel    // by that channel; nil: by Send indications
 
 	to      *allocation.Allocation // nil: not looked for, or not to be reached
 	channel uint16                 // that to's client bound to from; 0: none
@@ -60,7 +61,12 @@ func (f *Forwarder) hairpin(p packet) {
 // find completes the route, or counts a packet of that length as dropped.
 func (f *Forwarder) find(length int) bool {
 	r := &f.route
-	to := f.table.FindRelayed(r.peer, f.now)
+	var to *allocation.Allocation
+	if r.via != nil {
+		to = f.table.Target(r.via, f.now)
+	} else {
+		to = f.table.FindRelayed(r.peer, f.now)
+	}
 	if to == nil {
 		f.dropUp(r.from, DropNoPeer, length)
 		return false
