@@ -262,6 +262,7 @@ func (s *Server) newLoop(index, n int, conn *udp.Conn) *udpLoop {
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer lend(len(s.loops))()
 	var running sync.WaitGroup
 	for _, l := range s.loops {
 		running.Go(l.run)

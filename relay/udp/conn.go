@@ -36,13 +36,20 @@ type Options struct {
 // Conn is one bound, unconnected socket. All methods are safe for concurrent use.
 type Conn struct {
 	// immutable
-	udp        *net.UDPConn
-	raw        syscall.RawConn
+	raw        controller
+	close      func() error
+	closing    func() bool  // whether Close has begun; the fast path's
+	udp        *net.UDPConn // the portable path's, else nil
 	local      netip.AddrPort
 	packetInfo bool
 	portable   bool
 
 	offload offload
+}
+
+// controller gives the use of a descriptor, as part of syscall.RawConn does.
+type controller interface {
+	Control(func(fd uintptr)) error
 }
 
 // maxErrors is how many errors in a row Receive takes for reports about earlier datagrams. Each report is consumed by
@@ -72,20 +79,38 @@ func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("udp: %w", err)
 	}
-	c := &Conn{udp: socket.(*net.UDPConn), packetInfo: o.PacketInfo, portable: o.Portable || !hasFastPath}
-	c.raw, err = c.udp.SyscallConn()
+	c := &Conn{packetInfo: o.PacketInfo, portable: o.Portable || !hasFastPath}
+	c.local = numericZone(socket.LocalAddr().(*net.UDPAddr).AddrPort(), 0)
+	if err = c.adopt(socket.(*net.UDPConn)); err != nil {
+		return nil, fmt.Errorf("udp: listen %s: %w", addr, err)
+	}
+	if o.ReusePort && !early.ReusePort {
+		err = control(c.raw, setReusePort)
+	}
 	if err == nil && !c.portable {
 		err = control(c.raw, func(fd uintptr) error { c.offload.probe(fd, o.Offload); return nil })
 	}
-	if err == nil && o.ReusePort && !early.ReusePort {
-		err = control(c.raw, setReusePort)
-	}
 	if err != nil {
-		c.udp.Close()
+		c.Close()
 		return nil, fmt.Errorf("udp: listen %s: %w", addr, err)
 	}
-	c.local = numericZone(c.udp.LocalAddr().(*net.UDPAddr).AddrPort(), 0)
 	return c, nil
+}
+
+// adopt makes socket c's own, in the way of its path; it is closed on failure.
+func (c *Conn) adopt(socket *net.UDPConn) error {
+	if !c.portable {
+		d, err := detach(socket)
+		c.raw, c.close, c.closing = d, d.Close, d.isClosing
+		return err
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		socket.Close()
+		return err
+	}
+	c.raw, c.close, c.udp = raw, socket.Close, socket
+	return nil
 }
 
 // LocalAddr is the bound address, with the port that was picked.
@@ -106,10 +131,10 @@ func (c *Conn) Dropped() uint32 {
 }
 
 // Close ends the socket and wakes every Receive, which returns net.ErrClosed.
-func (c *Conn) Close() error { return c.udp.Close() }
+func (c *Conn) Close() error { return c.close() }
 
 // control runs f on the socket's descriptor and returns the error of either.
-func control(raw syscall.RawConn, f func(fd uintptr) error) error {
+func control(raw controller, f func(fd uintptr) error) error {
 	var inner error
 	if err := raw.Control(func(fd uintptr) { inner = f(fd) }); err != nil {
 		return err

@@ -2,6 +2,11 @@
 
 package udp
 
+import (
+	"errors"
+	"net"
+)
+
 // There is no fast path here: Conn.portable is always set, and nothing below is reached after a Batch or Queue was made.
 const hasFastPath = false
 
@@ -18,3 +23,13 @@ type sender struct{}
 func newSender(int) *sender { return nil }
 
 func (c *Conn) flushFast(q *Queue) (int, error) { return c.flushPortable(q) }
+
+type descriptor struct{}
+
+func detach(*net.UDPConn) (*descriptor, error) { return nil, errors.ErrUnsupported }
+
+func (d *descriptor) Control(func(fd uintptr)) error { return errors.ErrUnsupported }
+
+func (d *descriptor) Close() error { return errors.ErrUnsupported }
+
+func (d *descriptor) isClosing() bool { return false }

@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"net"
 	"syscall"
 	"unsafe"
 
@@ -13,20 +14,24 @@ const hasFastPath = true
 // the kernel writes back is set again between calls.
 type receiver struct {
 	// immutable
-	headers []unix.Mmsghdr
-	vectors []unix.Iovec
-	names   []sockaddr
-	control [][controlSize / 8]uint64
-	call    func(fd uintptr) bool // the method value of receive, made once because making it allocates
+	headers    []unix.Mmsghdr
+	vectors    []unix.Iovec
+	names      []sockaddr
+	control    [][controlSize / 8]uint64
+	idle, busy func(fd uintptr) // method values, made once because making them allocates
 
 	// owned by the goroutine that receives
 	dirty        int // headers that the kernel wrote to
 	wantsControl bool
 	controlRoom  int
 
-	// results of call
-	n     int
-	errno syscall.Errno
+	hot  bool // packets are coming: wait busily
+	poll [1]unix.PollFd
+
+	// results of a call
+	n        int
+	errno    syscall.Errno
+	failures int // in a row
 }
 
 func newReceiver(b *Batch, messages int) *receiver {
@@ -46,7 +51,7 @@ func newReceiver(b *Batch, messages int) *receiver {
 		h.SetIovlen(1)
 		h.Control = (*byte)(unsafe.Pointer(&r.control[i]))
 	}
-	r.call = r.receive
+	r.idle, r.busy = r.waitIdle, r.waitBusy
 	return r
 }
 
@@ -63,35 +68,58 @@ func (c *Conn) receiveFast(b *Batch) error {
 		h.Namelen = unix.SizeofSockaddrInet6
 		h.SetControllen(r.controlRoom)
 	}
-	r.n, r.dirty, r.errno = 0, 0, 0
-	// The socket doesn't block; where there is nothing to read, the runtime's poller parks the goroutine and calls again.
-	if err := c.raw.Read(r.call); err != nil {
-		return closedOr(err)
+	r.n, r.dirty, r.errno, r.failures = 0, 0, 0, 0
+	for r.n == 0 && r.errno == 0 {
+		call := r.idle
+		if r.hot {
+			call = r.busy
+		}
+		if err := c.raw.Control(call); err != nil {
+			return err
+		}
 	}
-	b.n, r.dirty = r.n, r.n
+	if c.closing() { // woken by Close with nothing, which looks like empty datagrams
+		return net.ErrClosed
+	}
 	if r.errno != 0 {
 		return r.errno
 	}
+	b.n, r.dirty = r.n, r.n
 	return nil
 }
 
-// receive runs while the descriptor can't be closed, and returns false to be called again when the socket is readable.
-func (r *receiver) receive(fd uintptr) bool {
-	for failures := 0; ; {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])),
-			uintptr(len(r.headers)), unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			r.n = int(n)
-			return true
-		case unix.EAGAIN:
-			return false
-		case unix.EINTR:
-			continue
-		}
-		if failures++; failures == maxErrors {
+// Receiving waits in one of two ways.
+//
+//	idle ──a datagram──► busy ──none for hotWait──► idle
+//
+// Idle, the wait is a system call as the runtime knows it: the processor goes to other goroutines. Coming back from it
+// costs a lone packet more than the rest of its way: another thread is woken and put to sleep each time, and so is the
+// runtime's monitor. So, while packets come, the wait is hidden from the runtime, which takes the goroutine to be running.
+// What the runtime wants of a running goroutine it still gets: it asks by a signal, which ends the call (EINTR), and the
+// next call of a function gives way. Whoever runs receive loops has to give the runtime as many processors more
+// (GOMAXPROCS), or they take turns with everything else.
+
+// waitIdle waits for a datagram to come, however long that takes.
+func (r *receiver) waitIdle(fd uintptr) {
+	r.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	if _, err := unix.Ppoll(r.poll[:], nil, nil); err == nil {
+		r.hot = true
+	}
+}
+
+// waitBusy waits for a datagram for up to hotWait, and takes what there is with it.
+func (r *receiver) waitBusy(fd uintptr) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.headers[0])),
+		uintptr(len(r.headers)), unix.MSG_WAITFORONE, 0, 0)
+	switch errno {
+	case 0:
+		r.n = int(n)
+	case unix.EINTR:
+	case unix.EAGAIN:
+		r.hot = false
+	default:
+		if r.failures++; r.failures == maxErrors {
 			r.errno = errno
-			return true
 		}
 	}
 }

@@ -123,7 +123,7 @@ func (s *sender) send(fd uintptr) {
 	failed := -1
 	s.suspect = 0
 	for i := 0; i < s.grouping.n; {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers[i])),
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&s.headers[i])),
 			uintptr(s.grouping.n-i), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		switch {
 		case errno == 0:

@@ -53,9 +53,8 @@ const deadline = 10 * time.Second
 func listenBounded(t testing.TB, addr netip.AddrPort, o Options) *Conn {
 	t.Helper()
 	c := listen(t, addr, o)
-	if err := c.udp.SetReadDeadline(time.Now().Add(deadline)); err != nil {
-		t.Fatal(err)
-	}
+	limit := time.AfterFunc(deadline, func() { c.Close() })
+	t.Cleanup(func() { limit.Stop() })
 	return c
 }
 
