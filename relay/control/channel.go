@@ -28,6 +28,11 @@ func (w *Worker) channelBind(r *request) *protocolError {
 		return errManyPeers
 	}
 	peer := w.peers[0]
+	// RFC 8656 §12.2 has what is bound otherwise checked ahead of the peer's family
+	// and of whether it is allowed.
+	if r.allocation.Conflicts(number, peer, r.now) {
+		return errChannelConflict
+	}
 	if !sameFamily(r.allocation, peer.Addr()) {
 		return errPeerFamily
 	}

@@ -1,0 +1,671 @@
+package relay_test
+
+// The conformance tests speak to a running server over sockets, as clients do that were written elsewhere. What they
+// send is built by pion/stun or by hand and what they receive is read by hand, so that no code of the server's judges
+// itself. A row of their tables names the section and the requirement that it holds the server to.
+//
+// Nobody sleeps: each answer is awaited with a deadline, and that something is not answered or not relayed is shown by
+// a Binding request behind it, whose answer has to be the first thing that comes.
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/hmac"
+	"crypto/md5"
+	"crypto/sha1"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/logging"
+	"github.com/pion/stun/v2"
+
+	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/udp"
+)
+
+// patience bounds each wait; a good run does not use it up.
+const patience = 10 * time.Second
+
+// What pion/stun has no name for.
+const (
+	attrAdditionalFamily = stun.AttrType(0x8000) // RFC 8656 §18.11
+	attrAddressErrorCode = stun.AttrType(0x8001) // RFC 8656 §18.12
+	attrIntegritySHA256  = stun.AttrType(0x001C) // RFC 8489 §14.6
+)
+
+// Relayed transport addresses of the servers under test are drawn from prefixes, so that each allocation has an IP
+// address, and with it permissions, of its own.
+var (
+	relays4 = netip.MustParsePrefix("198.51.100.0/24")
+	relays6 = netip.MustParsePrefix("2001:db8:77::/64")
+	// relays16 are enough for those who are many.
+	relays16 = []netip.Prefix{netip.MustParsePrefix("198.18.0.0/16")}
+)
+
+const secret = "a shared secret"
+
+// served is a server under test. The sockets of its callers stay open as long as it lives: the kernel would give their
+// ports to others, who would meet the allocations of those before them.
+type served struct {
+	*relay.Server
+
+	mu    sync.Mutex
+	conns []net.Conn // guarded by mu
+}
+
+// conforming starts the server that most tests talk to, with all of the kernel's help that it can get.
+func conforming(t *testing.T, change func(*relay.Config)) *served {
+	t.Helper()
+	s := new(served)
+	t.Cleanup(s.dismiss)
+	s.Server = start(t, func(c *relay.Config) {
+		c.RelayAddresses = []netip.Prefix{relays4, relays6}
+		c.Offload = udp.Offload{GRO: true, GSO: true}
+		c.Log = &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelTrace}
+		c.Auth = auth.Options{
+			Realm:   "hairpin",
+			Users:   []auth.User{{Name: "alice", Password: "wonder"}, {Name: "bob", Password: "builder"}},
+			Secrets: []string{secret},
+		}
+		if change != nil {
+			change(c)
+		}
+	})
+	return s
+}
+
+// dismiss closes the sockets of all callers.
+func (s *served) dismiss() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, conn := range s.conns {
+		conn.Close()
+	}
+	s.conns = nil
+}
+
+// way is how a client reaches a server.
+type way struct {
+	scheme string
+	v6     bool
+}
+
+var (
+	overUDP  = way{"udp", false}
+	overTCP  = way{"tcp", false}
+	overUDP6 = way{"udp", true}
+	overTCP6 = way{"tcp", true}
+	ways     = []way{overUDP, overTCP, overUDP6, overTCP6}
+)
+
+func (w way) String() string {
+	if w.v6 {
+		return w.scheme + " IPv6"
+	}
+	return w.scheme + " IPv4"
+}
+
+// eachWay runs a test over every transport and family of a server.
+func eachWay(t *testing.T, test func(t *testing.T, w way)) {
+	for _, w := range ways {
+		t.Run(w.String(), func(t *testing.T) { test(t, w) })
+	}
+}
+
+// caller is a client with one socket. It belongs to the test's goroutine.
+type caller struct {
+	t      testing.TB
+	conn   net.Conn
+	stream *bufio.Reader // of a TCP connection, else nil
+
+	user, password, realm, nonce string
+
+	relayed netip.AddrPort // after allocate
+}
+
+// call connects to a server as alice.
+func (s *served) call(t testing.TB, w way) *caller {
+	t.Helper()
+	return s.callAt(t, w.scheme, s.at(t, w), netip.AddrPort{})
+}
+
+// at is where the server listens.
+func (s *served) at(t testing.TB, w way) netip.AddrPort {
+	t.Helper()
+	for _, l := range s.ListenerInfos() {
+		if l.Scheme == w.scheme && l.Address.Addr().Is6() == w.v6 {
+			return l.Address
+		}
+	}
+	t.Fatalf("no listener for %s", w)
+	return netip.AddrPort{}
+}
+
+// callAt connects to an address, over UDP from a local one if that is valid. A connected UDP socket takes datagrams
+// from that address alone, so an answer from anywhere else is as good as none.
+func (s *served) callAt(t testing.TB, scheme string, server, local netip.AddrPort) *caller {
+	t.Helper()
+	c := &caller{t: t, user: "alice", password: "wonder", realm: "hairpin"}
+	d := net.Dialer{Timeout: patience}
+	if local.IsValid() {
+		d.LocalAddr = net.UDPAddrFromAddrPort(local)
+	}
+	var err error
+	if c.conn, err = d.Dial(scheme, server.String()); err != nil {
+		t.Fatal(err)
+	}
+	if scheme == "tcp" {
+		c.stream = bufio.NewReaderSize(c.conn, 1<<17)
+	}
+	s.mu.Lock()
+	s.conns = append(s.conns, c.conn)
+	s.mu.Unlock()
+	return c
+}
+
+// as makes the caller somebody else. The nonce stays, since it belongs to the address.
+func (c *caller) as(user, password string) *caller {
+	c.user, c.password = user, password
+	return c
+}
+
+// with is the same socket under another name.
+func (c *caller) with(user, password string) *caller {
+	other := *c
+	return other.as(user, password)
+}
+
+// local is the caller's own transport address, as the server should see it.
+func (c *caller) local() netip.AddrPort {
+	a := netip.MustParseAddrPort(c.conn.LocalAddr().String())
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+func (c *caller) key() []byte {
+	sum := md5.Sum([]byte(c.user + ":" + c.realm + ":" + c.password)) // RFC 8489 §9.2.2
+	return sum[:]
+}
+
+// send writes b at once: one datagram, or one segment as a rule.
+func (c *caller) send(b []byte) {
+	c.t.Helper()
+	if _, err := c.conn.Write(b); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// receive returns the next message or ChannelData, with its padding.
+func (c *caller) receive() []byte {
+	c.t.Helper()
+	b, err := c.read()
+	if err != nil {
+		c.t.Fatalf("no message from the server: %v", err)
+	}
+	return b
+}
+
+func (c *caller) read() ([]byte, error) {
+	c.conn.SetReadDeadline(time.Now().Add(patience))
+	if c.stream == nil {
+		b := make([]byte, 1<<16)
+		n, err := c.conn.Read(b)
+		return b[:n:n], err
+	}
+	head, err := c.stream.Peek(4)
+	if err != nil {
+		return nil, err
+	}
+	length := int(binary.BigEndian.Uint16(head[2:]))
+	switch head[0] >> 6 {
+	case 0: // RFC 8489 §5
+		length += 20
+	case 1: // RFC 8656 §12.4, §12.5
+		length = (4 + length + 3) &^ 3
+	default:
+		return nil, fmt.Errorf("the stream has lost its framing at %x", head)
+	}
+	b := make([]byte, length)
+	_, err = io.ReadFull(c.stream, b)
+	return b, err
+}
+
+// closed waits for the server to end the connection.
+func (c *caller) closed() {
+	c.t.Helper()
+	c.conn.SetReadDeadline(time.Now().Add(patience))
+	b, err := c.stream.ReadByte()
+	if err == nil {
+		c.t.Fatalf("the connection is open and brought %#x", b)
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		c.t.Fatal("the server leaves the connection open")
+	}
+}
+
+// ask sends a request and reads its answer, which has to be the next thing that comes, and to be well-formed.
+func (c *caller) ask(request []byte) answer {
+	c.t.Helper()
+	c.send(request)
+	return c.answerTo(request)
+}
+
+// answerTo reads the answer to a request that was sent.
+func (c *caller) answerTo(request []byte) answer {
+	c.t.Helper()
+	raw := c.receive()
+	a, err := readAnswer(raw)
+	if err != nil {
+		c.t.Fatalf("%v in\n%x", err, raw)
+	}
+	if !bytes.Equal(a.id(), request[8:20]) || a.method != methodOf(request) {
+		c.t.Fatalf("what came is not the answer (RFC 8489 §6.3.1.1)\n%x\nto\n%x", raw, request)
+	}
+	if a.has(stun.AttrSoftware) {
+		c.t.Errorf("the answer tells SOFTWARE %q, which is off by default", a.get(stun.AttrSoftware))
+	}
+	return a
+}
+
+// unsigned builds a request without credentials.
+func (c *caller) unsigned(method stun.Method, setters ...stun.Setter) []byte {
+	c.t.Helper()
+	return c.build(append([]stun.Setter{stun.NewType(method, stun.ClassRequest)}, setters...)...)
+}
+
+// signed builds a request with the long-term credential and FINGERPRINT; it fetches a nonce first if there is none.
+func (c *caller) signed(method stun.Method, setters ...stun.Setter) []byte {
+	c.t.Helper()
+	if c.nonce == "" {
+		c.challenge()
+	}
+	return c.unsigned(method, append(slices.Clip(setters), c.credentials(), stun.Fingerprint)...)
+}
+
+// credentials is what signs a request, MESSAGE-INTEGRITY last.
+func (c *caller) credentials() stun.Setter {
+	return setters{stun.NewUsername(c.user), stun.NewRealm(c.realm), stun.NewNonce(c.nonce), stun.MessageIntegrity(c.key())}
+}
+
+// build makes a message of setters; a transaction ID comes first.
+func (c *caller) build(s ...stun.Setter) []byte {
+	c.t.Helper()
+	m, err := stun.Build(append([]stun.Setter{stun.TransactionID}, s...)...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return m.Raw
+}
+
+// challenge asks without credentials for what they need.
+func (c *caller) challenge() answer {
+	c.t.Helper()
+	a := c.ask(c.unsigned(stun.MethodAllocate, udpTransport))
+	a.want(c.t, 401)
+	c.realm, c.nonce = string(a.get(stun.AttrRealm)), string(a.get(stun.AttrNonce))
+	return a
+}
+
+// request makes a signed request. The credentials being right, the answer has to be signed, too (RFC 8489 §9.2.4),
+// unless it is the one that asks for others.
+func (c *caller) request(method stun.Method, setters ...stun.Setter) answer {
+	c.t.Helper()
+	return c.signedAnswer(c.signed(method, setters...))
+}
+
+func (c *caller) signedAnswer(request []byte) answer {
+	c.t.Helper()
+	a := c.ask(request)
+	if code := a.code(); !a.signedBy(c.key()) && code != 401 && code != 438 {
+		c.t.Errorf("MESSAGE-INTEGRITY of the answer (code %d) is missing or wrong", code)
+	}
+	return a
+}
+
+// allocate makes an allocation that the test stands on.
+func (c *caller) allocate(setters ...stun.Setter) answer {
+	c.t.Helper()
+	a := c.request(stun.MethodAllocate, append([]stun.Setter{udpTransport}, setters...)...)
+	a.want(c.t, 0)
+	c.relayed = a.address(c.t, stun.AttrXORRelayedAddress)
+	return a
+}
+
+func (c *caller) permit(peers ...netip.AddrPort) {
+	c.t.Helper()
+	all := make([]stun.Setter, len(peers))
+	for i, p := range peers {
+		all[i] = peer(p)
+	}
+	c.request(stun.MethodCreatePermission, all...).want(c.t, 0)
+}
+
+func (c *caller) bind(number uint16, to netip.AddrPort) {
+	c.t.Helper()
+	c.request(stun.MethodChannelBind, channel(number), peer(to)).want(c.t, 0)
+}
+
+// binding asks for the reflexive address, which anybody may at any time.
+func (c *caller) binding() answer {
+	c.t.Helper()
+	a := c.ask(c.unsigned(stun.MethodBinding))
+	a.want(c.t, 0)
+	return a
+}
+
+// quiet shows that nothing has come or is under way: the answer to a Binding request is the first thing received.
+func (c *caller) quiet() {
+	c.t.Helper()
+	c.binding()
+}
+
+// settle returns when the server is done with everything sent so far: what it had to relay is in its receiver's
+// socket. The first answer may leave ahead of what came in the same read; the second request is a later read.
+func (c *caller) settle() {
+	c.t.Helper()
+	c.binding()
+	c.binding()
+}
+
+// sendTo sends a Send indication.
+func (c *caller) sendTo(to netip.AddrPort, data []byte, setters ...stun.Setter) {
+	c.t.Helper()
+	c.send(c.indication(to, data, setters...))
+}
+
+func (c *caller) indication(to netip.AddrPort, data []byte, setters ...stun.Setter) []byte {
+	c.t.Helper()
+	return c.build(append([]stun.Setter{stun.NewType(stun.MethodSend, stun.ClassIndication), peer(to), raw(stun.AttrData, data...)}, setters...)...)
+}
+
+// wantData reads a Data indication and holds it against RFC 8656 §11.3.
+func (c *caller) wantData(from netip.AddrPort, data []byte) {
+	c.t.Helper()
+	b := c.receive()
+	a, err := parseMessage(b)
+	if err != nil {
+		c.t.Fatalf("%v in %x", err, b)
+	}
+	if a.method != stun.MethodData || a.class != stun.ClassIndication || a.has(stun.AttrMessageIntegrity) {
+		c.t.Fatalf("want a Data indication, without integrity, of %q; got\n%x", trim(data), trim(b))
+	}
+	if got := a.get(stun.AttrData); !a.has(stun.AttrData) || !bytes.Equal(got, data) {
+		c.t.Errorf("DATA is %q, want %q", trim(got), trim(data))
+	}
+	if got := a.address(c.t, stun.AttrXORPeerAddress); got != from {
+		c.t.Errorf("XOR-PEER-ADDRESS is %v, want %v", got, from)
+	}
+}
+
+// wantChannel reads ChannelData and holds it against RFC 8656 §12.5.
+func (c *caller) wantChannel(number uint16, data []byte) {
+	c.t.Helper()
+	b := c.receive()
+	if len(b) < 4 || binary.BigEndian.Uint16(b) != number {
+		c.t.Fatalf("want ChannelData on %#x of %q, got\n%x", number, trim(data), trim(b))
+	}
+	length := int(binary.BigEndian.Uint16(b[2:]))
+	if length > len(b)-4 || !bytes.Equal(b[4:4+length], data) {
+		c.t.Errorf("ChannelData carries %q, want %q", trim(b[4:]), trim(data))
+	}
+	if rest := b[4+length:]; len(rest) > 3 || len(bytes.Trim(rest, "\x00")) > 0 {
+		c.t.Errorf("behind %d bytes of ChannelData come %x", length, trim(rest))
+	}
+}
+
+// channelData builds a ChannelData message, padded to a multiple of four bytes if so wished.
+func channelData(number uint16, data []byte, padded bool) []byte {
+	b := binary.BigEndian.AppendUint16(nil, number)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(data)))
+	b = append(b, data...)
+	for padded && len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+func trim(b []byte) []byte { return b[:min(len(b), 64)] }
+
+// setters are applied one after the other.
+type setters []stun.Setter
+
+func (s setters) AddTo(m *stun.Message) error {
+	for _, one := range s {
+		if err := one.AddTo(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type setter func(*stun.Message) error
+
+func (s setter) AddTo(m *stun.Message) error { return s(m) }
+
+// transaction replaces the random transaction ID; it goes ahead of what depends on it.
+func transaction(id [12]byte) stun.Setter {
+	return setter(func(m *stun.Message) error {
+		m.TransactionID = id
+		m.WriteTransactionID()
+		return nil
+	})
+}
+
+func raw(kind stun.AttrType, value ...byte) stun.Setter {
+	return stun.RawAttribute{Type: kind, Value: value}
+}
+
+func number32(kind stun.AttrType, v uint32) stun.Setter {
+	return raw(kind, binary.BigEndian.AppendUint32(nil, v)...)
+}
+
+var (
+	udpTransport = number32(stun.AttrRequestedTransport, 17<<24)
+	wantIPv4     = number32(stun.AttrRequestedAddressFamily, 1<<24)
+	wantIPv6     = number32(stun.AttrRequestedAddressFamily, 2<<24)
+	alsoIPv4     = number32(attrAdditionalFamily, 1<<24)
+	alsoIPv6     = number32(attrAdditionalFamily, 2<<24)
+	evenPort     = raw(stun.AttrEvenPort, 0)
+	evenPair     = raw(stun.AttrEvenPort, 0x80)
+)
+
+func lifetime(seconds uint32) stun.Setter     { return number32(stun.AttrLifetime, seconds) }
+func channel(number uint16) stun.Setter       { return number32(stun.AttrChannelNumber, uint32(number)<<16) }
+func peer(address netip.AddrPort) stun.Setter { return xorAddress(stun.AttrXORPeerAddress, address) }
+
+// familyOf is the setter that asks for a family.
+func familyOf(v6 bool) stun.Setter {
+	if v6 {
+		return wantIPv6
+	}
+	return wantIPv4
+}
+
+// xorAddress writes an address in the spelling that it has: pion/stun would send an IPv4-mapped one as IPv4.
+func xorAddress(kind stun.AttrType, address netip.AddrPort) stun.Setter {
+	return setter(func(m *stun.Message) error {
+		ip, family := address.Addr().AsSlice(), byte(2)
+		if address.Addr().Is4() {
+			family = 1
+		}
+		mask := m.Raw[4:20]
+		value := binary.BigEndian.AppendUint16([]byte{0, family}, address.Port()^binary.BigEndian.Uint16(mask))
+		for i := range ip {
+			value = append(value, ip[i]^mask[i])
+		}
+		m.Add(kind, value)
+		return nil
+	})
+}
+
+// answer is a STUN message as it came.
+type answer struct {
+	raw        []byte
+	method     stun.Method
+	class      stun.MessageClass
+	attributes []attribute
+}
+
+type attribute struct {
+	kind  stun.AttrType
+	value []byte
+	at    int // offset of its head
+}
+
+func methodOf(b []byte) stun.Method {
+	t := binary.BigEndian.Uint16(b)
+	return stun.Method(t&0xF | t>>1&0x70 | t>>2&0xF80)
+}
+
+// parseMessage reads a STUN message by hand (RFC 8489 §5, §14).
+func parseMessage(b []byte) (answer, error) {
+	a := answer{raw: b}
+	switch {
+	case len(b) < 20 || len(b)%4 != 0 || b[0]&0xC0 != 0 || binary.BigEndian.Uint32(b[4:]) != 0x2112A442:
+		return a, errors.New("no STUN header")
+	case len(b) != 20+int(binary.BigEndian.Uint16(b[2:])):
+		return a, fmt.Errorf("length field %d in a message of %d bytes", binary.BigEndian.Uint16(b[2:]), len(b))
+	}
+	a.method, a.class = methodOf(b), stun.MessageClass(b[0]&1<<1|b[1]>>4&1)
+	for at := 20; at < len(b); {
+		length := int(binary.BigEndian.Uint16(b[at+2:]))
+		end := at + 4 + length
+		next := (end + 3) &^ 3
+		if next > len(b) {
+			return a, fmt.Errorf("attribute at %d runs over the end", at)
+		}
+		if len(bytes.Trim(b[end:next], "\x00")) > 0 {
+			return a, fmt.Errorf("attribute at %d is padded with something", at)
+		}
+		a.attributes = append(a.attributes, attribute{stun.AttrType(binary.BigEndian.Uint16(b[at:])), b[at+4 : end], at})
+		at = next
+	}
+	return a, nil
+}
+
+// readAnswer reads a response and checks what every one has to have: a class, FINGERPRINT, last and right (RFC 8489
+// §14.7), MESSAGE-INTEGRITY directly before it if at all, and ERROR-CODE exactly in errors.
+func readAnswer(b []byte) (answer, error) {
+	a, err := parseMessage(b)
+	if err != nil {
+		return a, err
+	}
+	last := len(a.attributes) - 1
+	if last < 0 || a.attributes[last].kind != stun.AttrFingerprint || len(a.attributes[last].value) != 4 {
+		return a, errors.New("no FINGERPRINT at the end")
+	}
+	if sum := crc32.ChecksumIEEE(b[:len(b)-8]) ^ 0x5354554E; binary.BigEndian.Uint32(b[len(b)-4:]) != sum {
+		return a, errors.New("FINGERPRINT is wrong")
+	}
+	for i, one := range a.attributes {
+		if one.kind == stun.AttrMessageIntegrity && i != last-1 || one.kind == stun.AttrFingerprint && i != last {
+			return a, fmt.Errorf("%v is not at its place", one.kind)
+		}
+		if one.kind == stun.AttrErrorCode {
+			if v := one.value; len(v) < 4 || v[0] != 0 || v[1] != 0 || v[2] < 3 || v[2] > 6 || v[3] > 99 {
+				return a, fmt.Errorf("ERROR-CODE is %x", v)
+			}
+		}
+	}
+	if a.class != stun.ClassSuccessResponse && a.class != stun.ClassErrorResponse || a.has(stun.AttrErrorCode) != (a.class == stun.ClassErrorResponse) {
+		return a, fmt.Errorf("the class is %v, with or without ERROR-CODE", a.class)
+	}
+	return a, nil
+}
+
+func (a answer) id() []byte { return a.raw[8:20] }
+
+func (a answer) has(kind stun.AttrType) bool {
+	return slices.ContainsFunc(a.attributes, func(one attribute) bool { return one.kind == kind })
+}
+
+// get is the value of the first attribute of a kind, nil without.
+func (a answer) get(kind stun.AttrType) []byte {
+	for _, one := range a.attributes {
+		if one.kind == kind {
+			return one.value
+		}
+	}
+	return nil
+}
+
+// code is the error code, 0 of a success.
+func (a answer) code() int {
+	if v := a.get(stun.AttrErrorCode); v != nil {
+		return int(v[2])*100 + int(v[3])
+	}
+	return 0
+}
+
+// want ends the test unless the answer has this error code, 0 for a success.
+func (a answer) want(t testing.TB, code int) {
+	t.Helper()
+	if got := a.code(); got != code {
+		t.Fatalf("%v is answered with %s, want %s", a.method, outcome(got), outcome(code))
+	}
+}
+
+func outcome(code int) string {
+	if code == 0 {
+		return "success"
+	}
+	return fmt.Sprint(code)
+}
+
+// signedBy tells whether MESSAGE-INTEGRITY is there and made with key (RFC 8489 §14.5).
+func (a answer) signedBy(key []byte) bool {
+	for _, one := range a.attributes {
+		if one.kind == stun.AttrMessageIntegrity {
+			signed := bytes.Clone(a.raw[:one.at])
+			binary.BigEndian.PutUint16(signed[2:], uint16(one.at+24-20))
+			mac := hmac.New(sha1.New, key)
+			mac.Write(signed)
+			return hmac.Equal(mac.Sum(nil), one.value)
+		}
+	}
+	return false
+}
+
+// address reads a XOR-…-ADDRESS (RFC 8489 §14.2).
+func (a answer) address(t testing.TB, kind stun.AttrType) netip.AddrPort {
+	t.Helper()
+	v := bytes.Clone(a.get(kind))
+	if len(v) != 8 && len(v) != 20 || v[0] != 0 || int(v[1]) != len(v)/8 {
+		t.Fatalf("%v is %x", kind, v)
+	}
+	for i := range v[4:] {
+		v[4+i] ^= a.raw[4+i]
+	}
+	ip, _ := netip.AddrFromSlice(v[4:])
+	return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(v[2:])^binary.BigEndian.Uint16(a.raw[4:]))
+}
+
+// seconds reads LIFETIME.
+func (a answer) seconds(t testing.TB) uint32 {
+	t.Helper()
+	v := a.get(stun.AttrLifetime)
+	if len(v) != 4 {
+		t.Fatalf("LIFETIME is %x", v)
+	}
+	return binary.BigEndian.Uint32(v)
+}
+
+// eventually waits for what the server does after its answer has left, such as counting it.
+func eventually(t testing.TB, what string, true func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !true(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
