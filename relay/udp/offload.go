@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"errors"
 	"sync/atomic"
 	"syscall"
 )
@@ -37,25 +36,7 @@ type offload struct {
 	refusal atomic.Int32 // errno of the first refusal
 }
 
-// maxSegment is more than any datagram has.
-const maxSegment = 65535
-
 func (o *offload) segmentLimit() int { return int(o.limit.Load()) }
-
-// refused notes that the kernel refused to cut a message into segments of size bytes.
-func (o *offload) refused(errno syscall.Errno, size int) {
-	limit := int32(0)
-	if errors.Is(errno, syscall.EINVAL) || errors.Is(errno, syscall.EMSGSIZE) {
-		limit = int32(size - 1)
-	}
-	for {
-		old := o.limit.Load()
-		if old <= limit || o.limit.CompareAndSwap(old, limit) {
-			break
-		}
-	}
-	o.refusal.CompareAndSwap(0, int32(errno))
-}
 
 // Offload tells what is in use, and why GSO was given up or limited to small segments, if it was.
 func (c *Conn) Offload() (Offload, error) {

@@ -2,6 +2,8 @@ package udp
 
 import (
 	"encoding/binary"
+	"errors"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -104,4 +106,22 @@ func putSegmentSize(b []byte, used, size int) int {
 	h.SetLen(cmsgHeader + 2)
 	*(*uint16)(unsafe.Pointer(&b[used+cmsgHeader])) = uint16(size)
 	return used + cmsgSpace(2)
+}
+
+// maxSegment is more than any datagram has.
+const maxSegment = 65535
+
+// refused notes that the kernel refused to cut a message into segments of size bytes.
+func (o *offload) refused(errno syscall.Errno, size int) {
+	limit := int32(0)
+	if errors.Is(errno, syscall.EINVAL) || errors.Is(errno, syscall.EMSGSIZE) {
+		limit = int32(size - 1)
+	}
+	for {
+		old := o.limit.Load()
+		if old <= limit || o.limit.CompareAndSwap(old, limit) {
+			break
+		}
+	}
+	o.refusal.CompareAndSwap(0, int32(errno))
 }
