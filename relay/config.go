@@ -27,7 +27,7 @@ type Config struct {
 	Auth            auth.Options
 	Software        string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
 	Log             logging.LoggerFactory // nil: pion's default
-	Workers         int                   // UDP loops per socket address; 0: GOMAXPROCS, as it is then
+	Workers         int                   // UDP loops per socket address; 0: one per CPU (GOMAXPROCS)
 	Offload         udp.Offload           // the kernel's batching of datagrams, as far as it has it
 	PortableUDP     bool                  // don't use the platform's batched system calls
 }

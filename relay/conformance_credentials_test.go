@@ -415,3 +415,64 @@ func TestConformanceUsers(t *testing.T) {
 		}
 	}
 }
+
+// Where expiry is enforced, no allocation is granted longer than its credential lives; else the credential counts when
+// the allocation is made.
+func TestConformanceEnforceExpiry(t *testing.T) {
+	for _, enforced := range []bool{false, true} {
+		s := conforming(t, func(c *relay.Config) { c.Auth.EnforceExpiry = enforced })
+		for ttl, wanted := range map[time.Duration]uint32{100 * time.Second: 600, 2000 * time.Second: 3600, 2 * time.Hour: 3600} {
+			name, password, err := s.Auth().Issue("dave", ttl)
+			if err != nil {
+				t.Fatal(err)
+			}
+			most := wanted
+			if enforced {
+				most = min(most, uint32(ttl/time.Second))
+			}
+			c := s.call(t, overUDP).as(name, password)
+			for _, a := range []answer{c.allocate(lifetime(wanted)), c.request(stun.MethodRefresh, lifetime(wanted))} {
+				if got := a.seconds(t); got > most || got+uint32(patience/time.Second) < most {
+					t.Errorf("enforced %v, %v to live: %v grants %d s, want %d", enforced, ttl, a.method, got, most)
+				}
+			}
+		}
+	}
+}
+
+// SOFTWARE, where the operator wants it, is told to those who have proved who they are (RFC 8656 §5).
+func TestConformanceSoftware(t *testing.T) {
+	s := conforming(t, func(c *relay.Config) { c.Software = "hairpin test" })
+	eachWay(t, func(t *testing.T, w way) {
+		c := s.call(t, w)
+		tells := func(request []byte) bool {
+			t.Helper()
+			c.send(request)
+			a, err := readAnswer(c.receive())
+			if err != nil {
+				t.Fatal(err)
+			}
+			software := a.get(stun.AttrSoftware)
+			if software != nil && string(software) != "hairpin test" {
+				t.Errorf("SOFTWARE is %q", software)
+			}
+			return software != nil
+		}
+		c.challenge() // which tells nothing
+		for _, row := range []struct {
+			says    string
+			request []byte
+			want    bool
+		}{
+			{"Binding", c.unsigned(stun.MethodBinding), false},
+			{"wrong password", c.with("alice", "wrong").signed(stun.MethodAllocate, udpTransport), false},
+			{"Allocate that fails", c.signed(stun.MethodAllocate), true},
+			{"Allocate", c.signed(stun.MethodAllocate, udpTransport), true},
+			{"Refresh", c.signed(stun.MethodRefresh), true},
+		} {
+			if got := tells(row.request); got != row.want {
+				t.Errorf("%s: SOFTWARE is told: %v, want %v", row.says, got, row.want)
+			}
+		}
+	})
+}

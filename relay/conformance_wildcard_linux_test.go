@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 // takes that address as part of the five-tuple (RFC 8656 §3.2). Callers' sockets are connected, so an answer from
 // another address would not reach them.
 func TestConformanceWildcard(t *testing.T) {
+	own := ownAddresses(t)
 	for _, listeners := range [][]relay.Listener{
 		{{Scheme: "udp", Address: ":0"}, {Scheme: "tcp", Address: ":0"}},
 		{{Scheme: "udp", Address: "0.0.0.0:0"}, {Scheme: "udp", Address: "[::]:0"}, {Scheme: "tcp", Address: "0.0.0.0:0"}, {Scheme: "tcp", Address: "[::]:0"}},
@@ -25,10 +27,11 @@ func TestConformanceWildcard(t *testing.T) {
 			}
 			var callers []*caller
 			for _, scheme := range []string{"udp", "tcp"} {
-				for _, ip := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3", "127.255.255.254", "::1"} {
+				for _, ip := range append(own, "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.255.255.254", "::1") {
 					c := s.callAt(t, scheme, at(scheme, ip), netip.AddrPort{})
-					if got := c.binding().address(t, stun.AttrXORMappedAddress); got != c.local() {
-						t.Errorf("%s at %s: XOR-MAPPED-ADDRESS is %v, want %v", scheme, ip, got, c.local())
+					want := netip.AddrPortFrom(c.local().Addr().WithZone(""), c.local().Port())
+					if got := c.binding().address(t, stun.AttrXORMappedAddress); got != want {
+						t.Errorf("%s at %s: XOR-MAPPED-ADDRESS is %v, want %v", scheme, ip, got, want)
 					}
 					c.allocate()
 					callers = append(callers, c)
@@ -60,4 +63,30 @@ func TestConformanceWildcard(t *testing.T) {
 			again.request(stun.MethodRefresh).want(t, 0)
 		})
 	}
+}
+
+// ownAddresses are those of the host's interfaces, link-local ones with their zones.
+func ownAddresses(t *testing.T) (all []string) {
+	t.Helper()
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range interfaces {
+		addresses, err := i.Addrs()
+		if err != nil || i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		for _, a := range addresses {
+			ip := netip.MustParsePrefix(a.String()).Addr()
+			if ip.IsLinkLocalUnicast() && ip.Is6() {
+				ip = ip.WithZone(i.Name)
+			}
+			if own, err := net.ListenPacket("udp", netip.AddrPortFrom(ip, 0).String()); err == nil { // not so while it is tentative
+				own.Close()
+				all = append(all, ip.String())
+			}
+		}
+	}
+	return all
 }

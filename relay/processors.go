@@ -6,7 +6,10 @@ import (
 )
 
 // processors guards changing GOMAXPROCS, which belongs to the whole process.
-var processors sync.Mutex
+var processors struct {
+	sync.Mutex
+	lent int
+}
 
 // lend gives the runtime n processors more until the returned function is called.
 // A receive loop that waits for the next packet counts as running (package udp
@@ -16,8 +19,16 @@ func lend(n int) (takeBack func()) {
 	add := func(n int) {
 		processors.Lock()
 		defer processors.Unlock()
+		processors.lent += n
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + n)
 	}
 	add(n)
 	return func() { add(-n) }
+}
+
+// ownProcessors is GOMAXPROCS without what was lent.
+func ownProcessors() int {
+	processors.Lock()
+	defer processors.Unlock()
+	return max(runtime.GOMAXPROCS(0)-processors.lent, 1)
 }

@@ -34,15 +34,16 @@ var floors = map[string][]string{
 // tree. A dependency that is not listed has no field yet.
 var fields = map[string][]string{
 	"github.com/HdrHistogram/hdrhistogram-go": {"cmd"},
+	"github.com/coder/websocket":              {"cmd/one2one"},
 	"github.com/pion/logging":                 {""},
 	"github.com/pion/stun/v2":                 {"relay/wire", "cmd"},
 	"github.com/pion/turn/v3":                 {"cmd"},
 	"github.com/prometheus/client_golang":     {"metrics"},
 	"github.com/urfave/cli/v2":                {"cmd"},
 	"go.yaml.in/yaml/v3":                      {"cmd"},
-	"golang.org/x/sys":                        {"relay/udp"},
+	"golang.org/x/sys":                        {"relay/udp", "cmd/hairpin/internal/load"},
 	"golang.org/x/text":                       {"auth", "cmd"},
-	"unsafe":                                  {"relay/udp"},
+	"unsafe":                                  {"relay/udp", "cmd/hairpin/internal/load"},
 }
 
 // topLevel is all that may lie in the root, beside names that begin with a dot.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -152,7 +151,7 @@ func (s *Server) openUDP(address netip.AddrPort) (conns []*udp.Conn, err error) 
 	}
 	workers := s.config.Workers
 	if workers == 0 {
-		workers = runtime.GOMAXPROCS(0)
+		workers = ownProcessors()
 	}
 	if workers == 1 {
 		return []*udp.Conn{alone}, nil

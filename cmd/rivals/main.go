@@ -1,0 +1,84 @@
+// Command rivals measures hairpin beside coturn, pion/turn's server and a bare
+// packet loop: in one run, on one machine, pinned to the same processors and
+// interleaved, so that what disturbs one disturbs all. It is a tool for this
+// project's developers, started by "make bench-rivals".
+//
+// It owns the list of rivals and cases and the tables that come of them, and
+// refuses to measure: every figure is one that "hairpin bench" printed.
+//
+//	for each round: for each case: for each rival: start server ─► hairpin bench --json ─► stop
+//	medians over the rounds ─► results.md, results.svg
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	app := &cli.App{
+		Name:            "rivals",
+		Usage:           "measure hairpin beside other relays, on loopback",
+		HideHelpCommand: true,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "hairpin", Value: "bin/hairpin", Usage: "the binary to measure and to measure with"},
+			&cli.StringFlag{Name: "loop", Value: "bin/bare-loop", Usage: "the bare loop's binary; it is left out where there is none"},
+			&cli.StringFlag{Name: "out", Value: "cmd/rivals", Usage: "directory for results.md and results.svg"},
+			&cli.IntFlag{Name: "rounds", Value: 5, Usage: "rounds; figures are medians over them"},
+			&cli.DurationFlag{Name: "duration", Value: 3 * time.Second, Usage: "of each measurement"},
+			&cli.IntFlag{Name: "port", Value: 34780, Usage: "port on 127.0.0.1"},
+			&cli.StringFlag{Name: "only", Usage: "only cases whose name contains this"},
+		},
+		Action: func(c *cli.Context) error { return run(c.Context, c) },
+		Commands: []*cli.Command{{
+			Name: "pion", Usage: "serve with pion/turn's server on 127.0.0.1:PORT, UDP and TCP", ArgsUsage: "PORT",
+			Action: func(c *cli.Context) error { return servePion(c.Context, c.Args().First()) },
+		}},
+	}
+	if err := app.RunContext(ctx, os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "rivals:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures everything and writes the results.
+func run(ctx context.Context, c *cli.Context) error {
+	b := &bench{
+		hairpin: c.String("hairpin"), port: c.Int("port"), duration: c.Duration("duration"),
+		rivals: available(c.String("hairpin"), c.String("loop"), c.Int("port")),
+	}
+	for _, k := range cases {
+		if strings.Contains(k.name, c.String("only")) {
+			b.cases = append(b.cases, k)
+		}
+	}
+	figures := make(figures)
+	for round := range c.Int("rounds") {
+		for _, k := range b.cases {
+			for _, r := range b.rivals {
+				if err := b.measure(ctx, figures, r, k); err != nil {
+					return err
+				}
+			}
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, c.Int("rounds"), k.title)
+		}
+	}
+	report := newReport(b, figures, c.Int("rounds"))
+	fmt.Print(report.markdown())
+	for name, content := range map[string]string{"results.md": report.markdown(), "results.svg": report.svg()} {
+		if err := os.WriteFile(filepath.Join(c.String("out"), name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
