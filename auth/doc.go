@@ -5,7 +5,8 @@
 //   - the keys of the long-term credential mechanism, RFC 8489 §9.2.2 (user.go, verify.go);
 //   - ephemeral credentials as in the TURN REST API draft, draft-uberti-behave-turn-rest-00 (ephemeral.go);
 //   - stateless nonces, RFC 8489 §9.2 (nonce.go);
-//   - the ICE configuration that carries a credential to a browser (ice.go).
+//   - the ICE configuration that carries a credential to a browser (ice.go), and the HTTP service that hands it out
+//     (ice_service.go, ice_request.go, rate.go).
 //
 // It refuses: to know a STUN message. A caller brings bytes and a function that checks a key against its message, and it
 // is the caller that chooses the answer. It also refuses to print a secret: every type here that holds one hides it from

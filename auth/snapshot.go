@@ -29,6 +29,18 @@ func (s *snapshot) find(name []byte) (account, bool) {
 	return inFile, isFile
 }
 
+// only is the one static user there is; false when there is none, or several.
+func (s *snapshot) only() (account, bool) {
+	if s.count() == 1 {
+		for _, users := range []map[string]account{s.fixed, s.file} {
+			for _, a := range users {
+				return a, true
+			}
+		}
+	}
+	return account{}, false
+}
+
 // sources is the newest good content of every place that credentials come from.
 type sources struct {
 	fixedUsers   map[string]account

@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
+
+	"github.com/hairpin-turn/hairpin/auth"
 )
 
 // guard decides who sees allocations: they name users and addresses. Immutable.
@@ -38,7 +38,7 @@ func (g *guard) admits(w http.ResponseWriter, r *http.Request) bool {
 	case !g.loopback:
 		answer(w, http.StatusForbidden, "this address is not on loopback and has no token, so only /metrics, /healthz and /readyz are served: "+
 			"set --admin-token or --admin-token-file, or bind --admin to 127.0.0.1")
-	case !isOwnName(r.Host):
+	case !auth.IsLocalName(r.Host):
 		// Without this a page of the web could read the answers under a name of its own that it makes resolve to
 		// 127.0.0.1 (DNS rebinding). With a token it could not: the browser keeps that for another name.
 		answer(w, http.StatusForbidden, fmt.Sprintf("this address answers to localhost and to IP addresses, not to %q: "+
@@ -63,20 +63,4 @@ func shownToken(r *http.Request) string {
 	}
 	_, password, _ := r.BasicAuth()
 	return password
-}
-
-// isOwnName says whether a Host header is one that nobody else can make resolve to this host: an IP address, localhost
-// or a name below it (RFC 6761 §6.3).
-func isOwnName(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	if inner, ok := strings.CutPrefix(host, "["); ok {
-		host = strings.TrimSuffix(inner, "]")
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return true
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
