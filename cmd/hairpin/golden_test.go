@@ -20,6 +20,7 @@ func TestGolden(t *testing.T) {
 		"help/serve.txt":            {"serve", "--help"},
 		"help/ice.txt":              {"ice", "--help"},
 		"help/probe.txt":            {"probe", "--help"},
+		"help/bench.txt":            {"bench", "--help"},
 		"help/status.txt":           {"status", "--help"},
 		"help/config.txt":           {"config", "--help"},
 		"help/config-check.txt":     {"config", "check", "--help"},

@@ -25,9 +25,9 @@ func iceCommand() *cli.Command {
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "username", Aliases: []string{"id"}, Usage: "whom it is for: `NAME` of a static user, else the id in an ephemeral user name"},
 			&cli.StringFlag{Name: "ttl", Value: "24h", DefaultText: "24h", Usage: "`DURATION` that ephemeral credentials are good for"},
-			&cli.StringSliceFlag{Name: "url", Usage: "`URL` of the server; otherwise those of --public-address and the listeners"},
+			&cli.StringSliceFlag{Name: "url", Usage: "`URL` of the server; otherwise those of --ice-url, or of --public-address and the listeners"},
 			&cli.StringFlag{Name: "policy", Usage: "iceTransportPolicy: `all or relay`; left out when not given"},
-		}, settingFlags("config", "user", "users-file", "secret", "secrets-file", "realm", "listen", "public-address")...),
+		}, settingFlags("config", "user", "users-file", "secret", "secrets-file", "realm", "listen", "public-address", "ice-url")...),
 		Action: printICE,
 	}
 }
@@ -92,11 +92,29 @@ func (s *Settings) iceUser(c *cli.Context) string {
 	return c.String("username")
 }
 
-// iceURLs are the URLs of the listeners at the addresses that the server tells clients: the public address, else the
-// listener's, else the first global ones of the host, which should be the server's then.
+// iceURLs are the URLs of advertised.
 func (s *Settings) iceURLs() ([]string, faults) {
+	listeners, missing := s.advertised()
 	var urls []string
-	for _, l := range s.Listen {
+	for _, l := range listeners {
+		urls = append(urls, l.URL())
+	}
+	return urls, missing
+}
+
+// advertised are --ice-url, else the listeners at the addresses that the server tells clients: the public address, else
+// the listener's, else the first global ones of the host, which should be the server's then. Without a listener, those
+// that a server has by default.
+func (s *Settings) advertised() ([]auth.ICEListener, faults) {
+	if len(s.ICEURLs) > 0 {
+		return s.ICEURLs, nil
+	}
+	own := s.Listen
+	if s.ListenNone {
+		own = []listener{{scheme: "udp", port: defaultPort}, {scheme: "tcp", port: defaultPort}}
+	}
+	var listeners []auth.ICEListener
+	for _, l := range own {
 		addresses := s.PublicAddress
 		switch {
 		case len(addresses) > 0:
@@ -107,14 +125,21 @@ func (s *Settings) iceURLs() ([]string, faults) {
 		}
 		for _, a := range addresses {
 			if l.takes(a) {
-				urls = append(urls, turnURL(netip.AddrPortFrom(a, l.port), l.scheme))
+				listeners = append(listeners, iceListener(netip.AddrPortFrom(a, l.port), l.scheme, l.label))
 			}
 		}
 	}
-	if len(urls) == 0 {
+	if len(listeners) == 0 {
 		return nil, faults{{"--public-address", "there is no address of the listeners' IP version to connect to", "give --public-address IP or --url URL"}}
 	}
-	return urls, nil
+	return listeners, nil
+}
+
+func iceListener(at netip.AddrPort, transport string, l label) auth.ICEListener {
+	return auth.ICEListener{
+		Namespace: l.namespace, Gateway: l.gateway, Name: l.name,
+		Host: at.Addr().String(), Port: at.Port(), Transport: transport,
+	}
 }
 
 // takes reports whether clients of an address can come to the listener: NAT keeps the IP version.
@@ -122,7 +147,7 @@ func (l listener) takes(a netip.Addr) bool { return !l.host.IsValid() || l.host.
 
 // turnURL is the URL of RFC 7065.
 func turnURL(at netip.AddrPort, transport string) string {
-	return fmt.Sprintf("turn:%s?transport=%s", at, transport)
+	return iceListener(at, transport, label{}).URL()
 }
 
 // isICEURL checks the form of RFC 7065: turn(s):HOST[:PORT][?transport=udp|tcp].

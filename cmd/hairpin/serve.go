@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -18,6 +17,7 @@ import (
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/metrics"
 	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
 )
 
 func serveCommand() *cli.Command {
@@ -37,7 +37,7 @@ func serveCommand() *cli.Command {
 
 // serve is the life of a server:
 //
-//	settings ──► sockets bound ──► welcome ──► relay and admin run ──signal──► relay closed ──► admin closed
+//	settings ──► sockets bound ──► welcome ──► relay, admin and ICE run ──signal──► relay closed ──► the others closed
 //	    │ exit 2       │ exit 1
 func serve(c *cli.Context) error {
 	settings, err := loadSettings(c)
@@ -50,44 +50,100 @@ func serve(c *cli.Context) error {
 	if !settings.hasCredentials() {
 		made = makeUser()
 		config.Auth.Users = []auth.User{*made}
+		if settings.ICE.IsValid() {
+			config.Auth.Secrets = []string{rand.Text()} // so that what it hands out ends by itself
+		}
 	}
 
-	// Both are opened before either fault is reported, so that all ports in use are named at once.
-	listening, adminErr := settings.listenAdmin()
-	server, err := relay.New(config)
-	if err := errors.Join(err, adminErr); err != nil {
-		if listening != nil {
-			listening.Close()
+	// All are opened before any fault is reported, so that all ports in use are named at once.
+	adminListener, adminErr := listenHTTP("admin", settings.Admin)
+	iceListener, iceErr := listenHTTP("ice", settings.ICE)
+	work, err := settings.open(config)
+	if err := errors.Join(err, adminErr, iceErr); err != nil {
+		for _, l := range []net.Listener{adminListener, iceListener} {
+			if l != nil {
+				l.Close()
+			}
 		}
-		if server != nil {
-			server.Close()
+		if work != nil {
+			work.close()
 		}
 		return err
 	}
 	own := log.NewLogger("serve")
 	ctx, release := untilSignal(c.Context, own)
 	defer release()
-	admin := newAdmin(ctx, listening, settings, server, log)
-	announce(own, settings, server)
-	if made != nil {
-		welcome(c.App.Writer, *made, server)
+	admin := newAdmin(ctx, adminListener, settings, work.source, log)
+	ice, err := newICE(iceListener, settings, work, log)
+	if err != nil {
+		return err
 	}
-	return runBoth(ctx, server, admin)
+	announce(own, settings, work.relay)
+	if made != nil {
+		welcome(c.App.Writer, *made, work.relay)
+		if settings.ICE.IsValid() {
+			fmt.Fprintf(c.App.Writer, "  ICE        http://%s/ice?service=turn&username=NAME\n\n", fromHereHTTP(settings.ICE))
+		}
+	}
+	return runTogether(ctx, work.run, admin, ice)
 }
+
+// work is what a process is there for: a relay, or with --listen none nothing but credentials.
+type work struct {
+	relay  *relay.Server // nil with --listen none
+	auth   *auth.Authenticator
+	source metrics.Source
+	run    func(context.Context) error // until its context ends
+	close  func()                      // instead of run
+}
+
+func (s *Settings) open(config relay.Config) (*work, error) {
+	if s.ListenNone {
+		authenticator, err := auth.New(config.Auth)
+		if err != nil {
+			return nil, err
+		}
+		return &work{auth: authenticator, source: noRelay{}, close: func() {}, run: func(ctx context.Context) error {
+			if err := authenticator.Run(ctx); ctx.Err() == nil {
+				return err
+			}
+			return nil // it ended because it was told to
+		}}, nil
+	}
+	server, err := relay.New(config)
+	if err != nil {
+		return nil, err
+	}
+	return &work{relay: server, auth: server.Auth(), source: server, run: server.Run, close: server.Close}, nil
+}
+
+// noRelay is what there is to be seen of no relay.
+type noRelay struct{}
+
+func (noRelay) Snapshot() relay.Snapshot                         { return relay.Snapshot{Started: started} }
+func (noRelay) Allocations(int, func(relay.AllocationInfo) bool) {}
+func (noRelay) ListenerInfos() []relay.ListenerInfo              { return nil }
+func (noRelay) Wall(allocation.Time) time.Time                   { return started }
+
+var started = time.Now() // of the process
 
 // announce logs what was opened.
 func announce(log logging.LeveledLogger, s *Settings, server *relay.Server) {
 	log.Infof("hairpin %s", readBuild())
-	for _, l := range server.ListenerInfos() {
-		if l.Scheme == "udp" {
-			log.Infof("listening on %s at %s, clients connect to %s, offload %s", l.Name, l.Address, l.Public, l.Offload)
-		} else {
+	if server != nil {
+		for _, l := range server.ListenerInfos() {
 			log.Infof("listening on %s at %s, clients connect to %s", l.Name, l.Address, l.Public)
 		}
+		log.Infof("relayed addresses: %s, ports %s", spellPrefixes(server.RelayPrefixes()), server.RelayPorts())
 	}
-	log.Infof("relayed addresses: %s, ports %s", spellPrefixes(server.RelayPrefixes()), server.RelayPorts())
 	if s.Admin.IsValid() {
 		log.Infof("admin address: %s", s.Admin)
+	}
+	if s.ICE.IsValid() {
+		log.Infof("ICE service: %s", s.ICE)
+		if len(s.ICEKeys) == 0 && !s.ICE.Addr().IsLoopback() {
+			log.Warnf("the ICE service gives credentials to whoever can connect to %s: set --ice-key, or keep the port from the world", s.ICE)
+		}
 	}
 }
 
@@ -111,120 +167,6 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		config.Listeners = append(config.Listeners, relay.Listener{Scheme: l.scheme, Address: l.address(), Name: l.String()})
 	}
 	return config
-}
-
-// listenAdmin opens the admin address; nil when it is off.
-func (s *Settings) listenAdmin() (net.Listener, error) {
-	if !s.Admin.IsValid() {
-		return nil, nil
-	}
-	address := s.Admin.String()
-	if s.Admin.Addr().IsUnspecified() && s.Admin.Addr().Is6() {
-		address = fmt.Sprintf(":%d", s.Admin.Port())
-	}
-	l, err := net.Listen("tcp", address)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("admin %s: port %d is in use: stop what uses it (ss -ltnp), or choose another with --admin IP:PORT, or --admin off", address, s.Admin.Port())
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("admin %s: not permitted to use port %d: choose one from 1024 on with --admin IP:PORT", address, s.Admin.Port())
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("admin %s: %s is no address of this host: name one that is with --admin IP:PORT", address, s.Admin.Addr())
-	case err != nil:
-		return nil, fmt.Errorf("admin %s: %w", address, err)
-	}
-	return l, nil
-}
-
-// Limits of the admin address: it speaks to a scraper and a person, not to the world.
-const (
-	adminHeaderTimeout = 5 * time.Second
-	adminReadTimeout   = 10 * time.Second
-	adminWriteTimeout  = time.Minute // a page of 100,000 allocations over a slow line
-	adminIdleTimeout   = 2 * time.Minute
-	adminHeaderBytes   = 16 << 10
-	adminGrace         = time.Second // for answers under way when the server ends
-)
-
-// admin is the HTTP server beside the relay. A nil *admin is one that is off.
-type admin struct {
-	listener net.Listener
-	server   *http.Server
-	failed   chan error // what Serve returned; one value, sent by run's goroutine
-}
-
-// newAdmin makes the server for l, nil when the admin address is off. It stops being ready when ctx ends.
-func newAdmin(ctx context.Context, l net.Listener, s *Settings, server *relay.Server, log *loggers) *admin {
-	if l == nil {
-		return nil
-	}
-	handler := metrics.NewHandler(server, metrics.Options{
-		Token:            s.AdminToken,
-		AllocationSeries: s.MetricsAllocations,
-		Version:          readBuild().Version,
-		Loopback:         s.Admin.Addr().IsLoopback(),
-		Ready: func() error {
-			if ctx.Err() != nil {
-				return errors.New("the server is ending")
-			}
-			return nil
-		},
-		Log: log.NewLogger("metrics"),
-	})
-	return &admin{
-		listener: l,
-		failed:   make(chan error, 1),
-		server: &http.Server{
-			Handler:           handler,
-			ReadHeaderTimeout: adminHeaderTimeout,
-			ReadTimeout:       adminReadTimeout,
-			WriteTimeout:      adminWriteTimeout,
-			IdleTimeout:       adminIdleTimeout,
-			MaxHeaderBytes:    adminHeaderBytes,
-			ErrorLog:          log.standard("admin"),
-		},
-	}
-}
-
-// start serves in a goroutine, which stop ends and waits for.
-func (a *admin) start() <-chan error {
-	if a == nil {
-		return nil
-	}
-	go func() { a.failed <- a.server.Serve(a.listener) }()
-	return a.failed
-}
-
-func (a *admin) stop() {
-	if a == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), adminGrace)
-	defer cancel()
-	if a.server.Shutdown(ctx) != nil {
-		a.server.Close()
-	}
-}
-
-// runBoth serves until ctx ends or one of the two fails, and returns when both have ended.
-func runBoth(ctx context.Context, server *relay.Server, a *admin) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	served := make(chan error, 1)
-	go func() { served <- server.Run(ctx) }()
-	failed := a.start()
-
-	select {
-	case err := <-served:
-		a.stop()
-		if failed != nil {
-			<-failed
-		}
-		return err
-	case err := <-failed: // it was not asked to end
-		cancel()
-		return errors.Join(fmt.Errorf("admin %s: %w", a.listener.Addr(), err), <-served)
-	}
 }
 
 // untilSignal returns a context that ends at the first SIGINT or SIGTERM. The second one ends the process at once, also

@@ -17,6 +17,7 @@ type Settings struct {
 	Config string
 
 	Listen        []listener
+	ListenNone    bool // Listen is empty on purpose: only credentials are handed out
 	PublicAddress []netip.Addr
 	RelayAddress  []netip.Prefix
 	RelayPorts    allocation.PortRange
@@ -37,6 +38,13 @@ type Settings struct {
 	AdminToken         string
 	AdminTokenFile     string
 	MetricsAllocations int
+
+	ICE             netip.AddrPort // as Admin
+	ICEURLs         []auth.ICEListener
+	ICEKeys         []string
+	ICEAllowOrigins []string
+	ICEMaxTTL       time.Duration
+	ICERate         int // requests per second and source; 0 = no limit
 
 	Software     string
 	Workers      int // 0 = one per CPU
@@ -82,7 +90,8 @@ var settingsTable = []setting{
 	{
 		name: "listen", placeholder: "URL", repeated: true, initial: []string{"udp://:3478", "tcp://:3478"},
 		usage: "address that clients connect to: udp://HOST:PORT or tcp://HOST:PORT. HOST is an IP address of this host; " +
-			"without it, all of them",
+			"without it, all of them. #NAME, #GATEWAY/NAME or #NAMESPACE/GATEWAY/NAME behind it is what requests to the ICE service " +
+			"select it by. none = no relay, only --ice",
 		parse: parseListener,
 	},
 	{
@@ -171,9 +180,9 @@ var settingsTable = []setting{
 	},
 	{
 		name: "admin", placeholder: "ADDR", initial: []string{"127.0.0.1:9478"},
-		usage: "IP:PORT for /metrics, /healthz, /readyz, /allocations and the status page, or off. Off loopback and without a " +
-			"token it serves the first three only",
-		parse: parseAdmin,
+		usage: "IP:PORT for /metrics, /healthz, /readyz, /allocations and the status page, or off, which is the default with --listen none. " +
+			"Off loopback and without a token it serves the first three only",
+		parse: func(s *Settings, v value) error { return parseHTTPAddress(&s.Admin, v, "127.0.0.1:9478") },
 	},
 	{
 		name: "admin-token", placeholder: "TOKEN", secret: true,
@@ -193,10 +202,38 @@ var settingsTable = []setting{
 		parse: func(s *Settings, v value) error { return parseCount(&s.MetricsAllocations, v) },
 	},
 	{
-		name: "ice", placeholder: "ADDR", later: true,
-		parse: func(*Settings, value) error {
-			return wrong("the ICE credential service is not available yet", "leave it out; \"hairpin ice\" prints credentials")
-		},
+		name: "ice", placeholder: "ADDR", initial: []string{"off"},
+		usage: "IP:PORT for the ICE credential service, GET /ice?service=turn&username=U&ttl=S, or off. Its credentials are ephemeral where " +
+			"there is a secret; passwords of static users are handed out on loopback or for an API key only",
+		parse: func(s *Settings, v value) error { return parseHTTPAddress(&s.ICE, v, "127.0.0.1:8088") },
+	},
+	{
+		name: "ice-url", placeholder: "URL", repeated: true, initialText: "those of the listeners; with --listen none, of port 3478 at the public addresses",
+		usage:   "what the ICE service sends clients to: turn:HOST:PORT?transport=udp, or turns:, with #NAME as in listen",
+		example: []string{"turn:turn.example.org:3478?transport=udp", "turns:turn.example.org:443?transport=tcp#fallback"},
+		parse:   parseICEURL,
+	},
+	{
+		name: "ice-key", placeholder: "KEY", repeated: true, secret: true,
+		usage:   "what a client of the ICE service sends as \"Authorization: Bearer KEY\" or key=KEY; without one, whoever can connect is answered",
+		example: []string{"a-random-key"},
+		parse:   parseICEKey,
+	},
+	{
+		name: "ice-allow-origin", placeholder: "ORIGIN", repeated: true,
+		usage:   "whose pages may read the answers of the ICE service (CORS): https://HOST[:PORT], or * for all",
+		example: []string{"https://app.example.org"},
+		parse:   parseOrigin,
+	},
+	{
+		name: "ice-max-ttl", placeholder: "DURATION", initial: []string{"24h"},
+		usage: "the longest life of a credential from the ICE service, whatever a request asks for",
+		parse: func(s *Settings, v value) error { return parseDuration(&s.ICEMaxTTL, v, time.Second, "24h") },
+	},
+	{
+		name: "ice-rate", placeholder: "N", initial: []string{"100"},
+		usage: "requests per second to the ICE service that one source may make without the key, ten seconds' worth of them at once; 0 = no limit",
+		parse: func(s *Settings, v value) error { return parseCount(&s.ICERate, v) },
 	},
 	{
 		name: "software", placeholder: "TEXT", initialText: "none",

@@ -5,16 +5,20 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/hairpin-turn/hairpin/auth"
 )
 
-// checkTogether finds what is wrong with settings that are good one by one.
+// checkTogether finds what is wrong with settings that are good one by one, and settles what depends on others.
 func (s *Settings) checkTogether() faults {
+	if s.ListenNone && s.originOf("admin") == "default" {
+		s.Admin = netip.AddrPort{}
+	}
 	found := s.checkListeners()
 	found = append(found, s.checkAdminToken()...)
-	return found
+	return append(found, s.checkICE()...)
 }
 
 func (s *Settings) checkListeners() faults {
@@ -29,21 +33,34 @@ func (s *Settings) checkListeners() faults {
 			}
 		}
 	}
-	if !s.Admin.IsValid() {
-		return found
-	}
-	admin := listener{scheme: "tcp", host: s.Admin.Addr(), port: s.Admin.Port()}
-	if s.Admin.Addr().IsUnspecified() && s.Admin.Addr().Is6() {
-		admin.host = netip.Addr{} // net.Listen opens both families
-	}
-	for _, l := range s.Listen {
-		if l.overlaps(admin) {
-			place := s.originOf("admin")
-			if place == "default" {
-				place = l.from.String()
-			}
-			found = append(found, fault{place, fmt.Sprintf("%q and the admin address %s overlap", l, s.Admin), "change the port of one of them"})
+	return append(found, s.checkHTTP()...)
+}
+
+// checkHTTP finds what overlaps the addresses for HTTP.
+func (s *Settings) checkHTTP() faults {
+	var found faults
+	taken := slices.Clone(s.Listen)
+	for _, own := range []struct {
+		name, what string
+		address    netip.AddrPort
+	}{{"admin", "admin address", s.Admin}, {"ice", "ICE address", s.ICE}} {
+		if !own.address.IsValid() {
+			continue
 		}
+		l := listener{scheme: "tcp", host: own.address.Addr(), port: own.address.Port(), from: s.given[own.name][0].origin}
+		if l.host.IsUnspecified() && l.host.Is6() {
+			l.host = netip.Addr{} // net.Listen opens both families
+		}
+		for _, other := range taken {
+			if other.overlaps(l) {
+				place := s.originOf(own.name)
+				if place == "default" {
+					place = other.from.String()
+				}
+				found = append(found, fault{place, fmt.Sprintf("%q and the %s %s overlap", other, own.what, own.address), "change the port of one of them"})
+			}
+		}
+		taken = append(taken, l)
 	}
 	return found
 }

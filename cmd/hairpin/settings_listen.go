@@ -4,16 +4,39 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
+
+// defaultPort is the port of TURN over UDP and TCP (RFC 8656 §5).
+const defaultPort = 3478
 
 // A listener is one --listen URL.
 type listener struct {
 	scheme string     // udp or tcp
 	host   netip.Addr // invalid: every address of the host, of both families
 	port   uint16
+	label  label
 	from   origin
+}
+
+// A label is what requests to the ICE service select a listener by. It follows the URL as #NAMESPACE/GATEWAY/NAME, of
+// which the parts at the left may be missing.
+type label struct{ namespace, gateway, name string }
+
+// cutLabel parts a URL from its label.
+func cutLabel(text string) (url string, l label, err error) {
+	url, written, found := strings.Cut(text, "#")
+	if !found {
+		return url, l, nil
+	}
+	parts := strings.Split(written, "/")
+	if len(parts) > 3 || slices.Contains(parts, "") || strings.ContainsFunc(written, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return url, l, wrong(fmt.Sprintf("%q: %q is not a label", text, "#"+written), "write #NAME, #GATEWAY/NAME or #NAMESPACE/GATEWAY/NAME in printable ASCII")
+	}
+	parts = append(make([]string, 3-len(parts)), parts...)
+	return url, label{parts[0], parts[1], parts[2]}, nil
 }
 
 // address is HOST:PORT, with an empty host for every address.
@@ -30,7 +53,15 @@ func (l listener) String() string { return l.scheme + "://" + l.address() }
 
 // parseListener reads SCHEME://HOST:PORT. net/url is not used because it takes host names, user names and paths.
 func parseListener(s *Settings, v value) error {
-	scheme, rest, isURL := strings.Cut(v.text, "://")
+	if v.text == "none" {
+		s.ListenNone = true
+		return nil
+	}
+	url, label, err := cutLabel(v.text)
+	if err != nil {
+		return err
+	}
+	scheme, rest, isURL := strings.Cut(url, "://")
 	switch {
 	case !isURL:
 		return wrong(fmt.Sprintf("%q is not a URL", v.text), "write udp://HOST:PORT or tcp://HOST:PORT")
@@ -49,7 +80,7 @@ func parseListener(s *Settings, v value) error {
 		}
 		return wrong(fmt.Sprintf("%q has no port", v.text), remedy)
 	}
-	l := listener{scheme: scheme, from: v.origin}
+	l := listener{scheme: scheme, label: label, from: v.origin}
 	if l.port, err = parsePort(port); err != nil {
 		p := err.(*problem)
 		return wrong(fmt.Sprintf("%q: %s", v.text, p.what), p.remedy)

@@ -272,13 +272,15 @@ func parseSecretText(to *string, v value) error {
 	return nil
 }
 
-func parseAdmin(s *Settings, v value) error {
+// parseHTTPAddress reads IP:PORT or off, which leaves the address invalid.
+func parseHTTPAddress(to *netip.AddrPort, v value, example string) error {
 	if v.text == "off" {
 		return nil
 	}
 	host, port, err := splitHostPort(v.text)
 	if err != nil {
-		return wrong(fmt.Sprintf("%q is not IP:PORT", v.text), "write for example 127.0.0.1:9478, [::1]:9478, :9478 or off")
+		_, examplePort, _ := splitHostPort(example)
+		return wrong(fmt.Sprintf("%q is not IP:PORT", v.text), fmt.Sprintf("write for example %s, [::1]:%s, :%[2]s or off", example, examplePort))
 	}
 	number, err := parsePort(port)
 	if err != nil {
@@ -287,13 +289,13 @@ func parseAdmin(s *Settings, v value) error {
 	address := netip.IPv6Unspecified() // which net.Listen opens for both families
 	if host != "" {
 		if _, err := netip.ParseAddr(host); err != nil {
-			return wrong(fmt.Sprintf("%q names a host", v.text), "write its IP address, such as 127.0.0.1:9478")
+			return wrong(fmt.Sprintf("%q names a host", v.text), "write its IP address, such as "+example)
 		}
 		if address, err = parseAddress(host); err != nil {
 			return err
 		}
 	}
-	s.Admin = netip.AddrPortFrom(address, number)
+	*to = netip.AddrPortFrom(address, number)
 	return nil
 }
 

@@ -113,7 +113,7 @@ func TestAdminTarget(t *testing.T) {
 		"[::1]:9478":     "[::1]:9478",
 	} {
 		var s Settings
-		if err := parseAdmin(&s, value{text: admin}); err != nil {
+		if err := parseHTTPAddress(&s.Admin, value{text: admin}, "127.0.0.1:9478"); err != nil {
 			t.Fatal(err)
 		}
 		if got, found := s.adminTarget(""); got != want || found != nil {
