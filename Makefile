@@ -15,10 +15,14 @@ LDFLAGS   = -X main.version=$(VERSION)
 export GO PKG FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: run build test fuzz check generate bench image clean help
+.PHONY: run demo build test fuzz check generate bench bench-rivals image clean help
 
 run: build ## build, then start a relay; ARGS="--listen udp://:3479" adds flags
 	@bin/hairpin serve $(ARGS)
+
+demo: build ## a video call between two browser windows on this host; ARGS are flags of the relay
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/one2one ./cmd/one2one
+	@cmd/one2one/demo $(ARGS)
 
 build: ## build the static binary bin/hairpin
 	@command -v $(GO) >/dev/null || { echo "make: Go 1.26 or newer is needed to build hairpin: https://go.dev/dl/" >&2; exit 1; }
@@ -39,6 +43,11 @@ generate: ## write the generated files again
 bench: ## Go benchmarks, COUNT (5) times each, ready for benchstat; BENCH=Hairpin and PKG=./relay/... narrow it
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(PKG)
 
+bench-rivals: build ## hairpin beside coturn, pion/turn and a bare loop, on loopback; writes cmd/rivals/results.*; ARGS="--rounds 3"
+	@cc -O2 -o bin/bare-loop testdata/bare/loop.c || echo "SKIPPED: bare loop: it needs a C compiler" >&2
+	$(GO) build -o bin/rivals ./cmd/rivals
+	bin/rivals $(ARGS)
+
 image: ## container image IMAGE (hairpin), from scratch
 	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
@@ -46,4 +55,4 @@ clean: ## remove what was built here
 	rm -rf bin dist artifacts
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
