@@ -19,6 +19,7 @@ type ListenerInfo struct {
 	Address netip.AddrPort // where it is bound
 	Public  netip.AddrPort // what clients are told to connect to
 	Offload udp.Offload    // what the kernel batches; UDP only
+	Fault   error          // why that is less than was asked for; nil: it isn't, or the kernel has no more
 }
 
 // ListenerInfos lists the bound addresses in the order of the configuration.
@@ -28,7 +29,7 @@ func (s *Server) ListenerInfos() []ListenerInfo {
 		l := s.config.Listeners[k.listener]
 		infos[i] = ListenerInfo{Name: l.Name, Scheme: l.Scheme, Address: k.local, Public: k.public}
 		if len(k.conns) > 0 {
-			infos[i].Offload, _ = k.conns[0].Offload()
+			infos[i].Offload, infos[i].Fault = k.conns[0].Offload()
 		}
 	}
 	return infos

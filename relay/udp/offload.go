@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"errors"
 	"sync/atomic"
 	"syscall"
 )
@@ -32,6 +33,7 @@ func (o Offload) String() string {
 // It never grows back: a fault that comes and goes would cost more than segments gain.
 type offload struct {
 	gro     bool         // immutable
+	fault   string       // why GSO wasn't even tried; immutable
 	limit   atomic.Int32 // bytes that a segment may have; 0: GSO is off
 	refusal atomic.Int32 // errno of the first refusal
 }
@@ -41,6 +43,9 @@ func (o *offload) segmentLimit() int { return int(o.limit.Load()) }
 // Offload tells what is in use, and why GSO was given up or limited to small segments, if it was.
 func (c *Conn) Offload() (Offload, error) {
 	o := Offload{GRO: c.offload.gro, GSO: c.offload.segmentLimit() > 0}
+	if c.offload.fault != "" {
+		return o, errors.New(c.offload.fault)
+	}
 	if errno := c.offload.refusal.Load(); errno != 0 {
 		return o, syscall.Errno(errno)
 	}

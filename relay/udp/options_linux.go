@@ -73,6 +73,9 @@ func (o *offload) probe(fd uintptr, ask Offload) {
 		o.gro = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
 	}
 	if ask.GSO {
+		if o.fault = segmentFault(); o.fault != "" {
+			return
+		}
 		if _, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT); err == nil {
 			o.limit.Store(maxSegment)
 		}
