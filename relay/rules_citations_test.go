@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"fmt"
+	"iter"
 	"regexp"
 	"strings"
 )
@@ -30,7 +31,7 @@ func citationsExist(t tree) (faults []string) {
 	known, faults := readIndex(t[rfcIndex])
 	for file, text := range t.prose() {
 		rfc, named := "", 0 // the RFC that was named last, and where
-		for _, at := range mention.FindAllStringSubmatchIndex(text, -1) {
+		for at := range mentions(text) {
 			group := func(n int) string {
 				if at[2*n] < 0 {
 					return ""
@@ -59,6 +60,43 @@ func citationsExist(t tree) (faults []string) {
 		}
 	}
 	return faults
+}
+
+// mentions yields the places of mention and of its groups. The expression is slow, and sees only the passages of a text
+// that can hold one: lines with what every mention begins with, and those after them over which its gaps may run on.
+func mentions(text string) iter.Seq[[]int] {
+	const gaps = 3 // in the longest spelling
+	return func(yield func([]int) bool) {
+		start, end, more := 0, 0, 0 // of the passage, and how many lines still belong to it
+		passage := func() bool {
+			for _, at := range mention.FindAllStringSubmatchIndex(text[start:end], -1) {
+				for i := range at {
+					if at[i] >= 0 {
+						at[i] += start
+					}
+				}
+				if !yield(at) {
+					return false
+				}
+			}
+			return true
+		}
+		for line := range strings.Lines(text) {
+			if strings.Contains(line, "RFC") || strings.Contains(line, "§") || strings.Contains(line, "draft-") {
+				more = 1 + gaps
+			}
+			if more == 0 {
+				if start < end && !passage() {
+					return
+				}
+				start = end + len(line)
+			} else {
+				more--
+			}
+			end += len(line)
+		}
+		passage()
+	}
 }
 
 // readIndex reads the index: a line with the title of each RFC, then one for each of its sections.

@@ -273,7 +273,11 @@ func topLevelStaysShort(t tree) (faults []string) {
 
 func nothingLeftOpen(t tree) (faults []string) {
 	open := regexp.MustCompile(`\b(T[O]DO|F[I]XME|X[X]X|H[A]CK)\b`)
+	words := []string{"TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"}
 	for file, text := range t.prose() {
+		if !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) }) {
+			continue // the expression is slow
+		}
 		for _, at := range open.FindAllStringIndex(text, -1) {
 			faults = append(faults, fmt.Sprintf("%s: %s: an issue is the place for it", position(file, text, at[0]), text[at[0]:at[1]]))
 		}
@@ -284,7 +288,7 @@ func nothingLeftOpen(t tree) (faults []string) {
 func testsDoNotSleep(t tree) (faults []string) {
 	for file := range t {
 		// In a bubble of testing/synctest a sleep takes no time: it moves the clock.
-		if strings.HasSuffix(file, "_test.go") && !slices.Contains(t.imports(file), "testing/synctest") {
+		if strings.HasSuffix(file, "_test.go") && strings.Contains(t[file], "Sleep") && !slices.Contains(t.imports(file), "testing/synctest") {
 			t.inspect(file, func(n ast.Node, where string) {
 				if isSelector(n, "time", "Sleep") {
 					faults = append(faults, where+": time.Sleep: wait for the event, or use testing/synctest")
@@ -308,7 +312,7 @@ func filesStayShort(t tree) (faults []string) {
 func sharedFilesDoNotAsk(t tree) (faults []string) {
 	platform := regexp.MustCompile(`_(other|unix|linux|darwin|windows|freebsd)\.go$`)
 	for file := range t.code() {
-		if platform.MatchString(file) {
+		if platform.MatchString(file) || !strings.Contains(t[file], "GOOS") {
 			continue
 		}
 		t.inspect(file, func(n ast.Node, where string) {

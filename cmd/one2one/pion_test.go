@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,8 +65,8 @@ func TestPion(t *testing.T) {
 	}
 }
 
-// peer asks the ICE service and leaves one transport of its answer.
-func (s *stage) peer(name, transport string) *webrtc.PeerConnection {
+// configuration is the ICE service's answer, of which one transport is left.
+func (s *stage) configuration(name, transport string) json.RawMessage {
 	s.t.Helper()
 	response, err := http.Get(s.ice.URL + "/ice?service=turn&key=key&iceTransportPolicy=relay&username=" + name)
 	if err != nil {
@@ -73,17 +74,30 @@ func (s *stage) peer(name, transport string) *webrtc.PeerConnection {
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	var configuration webrtc.Configuration
-	if err != nil || json.Unmarshal(body, &configuration) != nil || len(configuration.ICEServers) != 1 {
+	var answer struct {
+		Servers []struct {
+			URLs       []string `json:"urls"`
+			Username   string   `json:"username"`
+			Credential string   `json:"credential"`
+		} `json:"iceServers"`
+		Policy string `json:"iceTransportPolicy"`
+	}
+	if err != nil || json.Unmarshal(body, &answer) != nil || len(answer.Servers) != 1 {
 		s.t.Fatalf("%v: %s", err, body)
 	}
-	var urls []string
-	for _, url := range configuration.ICEServers[0].URLs {
-		if strings.HasSuffix(url, "transport="+transport) {
-			urls = append(urls, url)
-		}
+	answer.Servers[0].URLs = slices.DeleteFunc(answer.Servers[0].URLs, func(url string) bool { return !strings.HasSuffix(url, "transport="+transport) })
+	if body, err = json.Marshal(answer); err != nil {
+		s.t.Fatal(err)
 	}
-	configuration.ICEServers[0].URLs = urls
+	return body
+}
+
+func (s *stage) peer(name, transport string) *webrtc.PeerConnection {
+	s.t.Helper()
+	var configuration webrtc.Configuration
+	if err := json.Unmarshal(s.configuration(name, transport), &configuration); err != nil {
+		s.t.Fatal(err)
+	}
 	p, err := webrtc.NewPeerConnection(configuration)
 	if err != nil {
 		s.t.Fatal(err)

@@ -109,7 +109,7 @@ export class Panel {
 
   #showRoute(local, remote, about) {
     const relayed = local?.candidateType === "relay";
-    $("nodeRelay").textContent = relayed ? `relay ${serverOf(local)}` : "directly, without a relay";
+    $("nodeRelay").textContent = relayed ? `relay ${local.url ? serverOf(local) : ""}` : "directly, without a relay";
     $("legYou").textContent = about.transport;
     $("relayYou").textContent = relayed ? spell(local) : "not used";
     $("relayPeer").textContent = remote?.candidateType === "relay" ? spell(remote) : "not used";
