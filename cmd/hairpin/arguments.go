@@ -68,6 +68,11 @@ func arrange(app *cli.App, args []string) ([]string, faults) {
 	return line.ordered, line.found
 }
 
+// variable is the environment variable of a flag that is a command's own, not a setting.
+func variable(command, flag string) []string {
+	return []string{"HAIRPIN_" + strings.ToUpper(command+"_"+strings.ReplaceAll(flag, "-", "_"))}
+}
+
 // argumentLine is the state of one arrange.
 type argumentLine struct {
 	path      string     // "hairpin config print"

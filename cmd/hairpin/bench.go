@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -55,9 +54,7 @@ Exit code: 0 something was relayed; 1 nothing was, or the server refuses; 2
 wrong usage; 3 packets were damaged or reached the wrong client.`
 
 func benchCommand() *cli.Command {
-	env := func(flag string) []string {
-		return []string{"HAIRPIN_BENCH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
-	}
+	env := func(flag string) []string { return variable("bench", flag) }
 	text := func(name, usage, initial string) cli.Flag {
 		return &cli.StringFlag{Name: name, EnvVars: env(name), Usage: usage, DefaultText: initial}
 	}

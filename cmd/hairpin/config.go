@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 
 	"github.com/urfave/cli/v2"
 )
@@ -31,16 +33,14 @@ func configCommand() *cli.Command {
 					if err != nil {
 						return err
 					}
-					printEffective(c.App.Writer, settings)
-					return nil
+					return writeWhole(c.App.Writer, func(w io.Writer) { printEffective(w, settings) })
 				},
 			},
 			{
 				Name:  "reference",
 				Usage: "print a settings file with every key explained",
 				Action: func(c *cli.Context) error {
-					printReference(c.App.Writer)
-					return nil
+					return writeWhole(c.App.Writer, printReference)
 				},
 			},
 		},
@@ -60,6 +60,14 @@ func checkConfig(c *cli.Context) error {
 	if !settings.hasCredentials() {
 		note = "; it holds no credentials, so serve makes one user at start unless flags or the environment give some"
 	}
-	fmt.Fprintf(c.App.Writer, "%s: good%s\n", path, note)
-	return nil
+	_, err = fmt.Fprintf(c.App.Writer, "%s: good%s\n", path, note)
+	return err
+}
+
+// writeWhole writes a page at once, so that a full disk is noticed: half a page is a wrong one.
+func writeWhole(to io.Writer, print func(io.Writer)) error {
+	var page bytes.Buffer
+	print(&page)
+	_, err := to.Write(page.Bytes())
+	return err
 }

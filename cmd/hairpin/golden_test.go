@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
 )
 
 //go:generate go test -run ^TestGolden -update .
@@ -68,6 +70,42 @@ func TestHelpCommand(t *testing.T) {
 	if a, b := hairpin(t, "help", "serve"), hairpin(t, "serve", "--help"); a != b {
 		t.Errorf("help serve: %+v, serve --help: %+v", a, b)
 	}
+}
+
+// Every flag is a variable, too, no two flags are the same one, and help shows both.
+func TestEveryFlagIsAVariable(t *testing.T) {
+	meaning := map[string]string{} // by variable
+	var visit func(commands []*cli.Command, path ...string)
+	visit = func(commands []*cli.Command, path ...string) {
+		for _, command := range commands {
+			here := append(path[:len(path):len(path)], command.Name)
+			visit(command.Subcommands, here...)
+			if command.SkipFlagParsing {
+				continue
+			}
+			help := strings.Join(strings.Fields(hairpin(t, append(here, "--help")...).stdout), " ")
+			for _, f := range command.Flags {
+				name := f.Names()[0]
+				if command.Name == "ice" && name == "url" {
+					continue // the variable of --ice-url means the same
+				}
+				variables := f.(cli.DocGenerationFlag).GetEnvVars()
+				if len(variables) != 1 || !strings.Contains(help, "[$"+variables[0]+"]") {
+					t.Errorf("hairpin %s --%s: variables %q; help is to show one", strings.Join(here, " "), name, variables)
+					continue
+				}
+				of := "--" + name
+				if _, isSetting := f.(*settingFlag); !isSetting {
+					of = command.Name + " " + of
+				}
+				if other, taken := meaning[variables[0]]; taken && other != of {
+					t.Errorf("%s means %s and %s", variables[0], other, of)
+				}
+				meaning[variables[0]] = of
+			}
+		}
+	}
+	visit(commands())
 }
 
 // The reference file is good as it is, and with each of its examples taken in.

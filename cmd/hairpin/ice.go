@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,17 +17,21 @@ import (
 	"github.com/hairpin-turn/hairpin/auth"
 )
 
+// defaultTTL is how long a printed credential is good for.
+const defaultTTL = "24h"
+
 func iceCommand() *cli.Command {
+	env := func(flag string) []string { return variable("ice", flag) }
 	return &cli.Command{
 		Name:  "ice",
 		Usage: "print the ICE configuration for a user",
 		Description: "Prints the JSON that new RTCPeerConnection(…) takes: with the password of a static user, or with ephemeral credentials\n" +
 			"signed by the first secret. Give it the settings that the server has, by flags, environment or --config.",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "username", Aliases: []string{"id"}, Usage: "whom it is for: `NAME` of a static user, else the id in an ephemeral user name"},
-			&cli.StringFlag{Name: "ttl", Value: "24h", DefaultText: "24h", Usage: "`DURATION` that ephemeral credentials are good for"},
+			&cli.StringFlag{Name: "username", Aliases: []string{"id"}, EnvVars: env("username"), Usage: "whom it is for: `NAME` of a static user, else the id in an ephemeral user name"},
+			&cli.StringFlag{Name: "ttl", EnvVars: env("ttl"), DefaultText: defaultTTL, Usage: "`DURATION` that ephemeral credentials are good for"},
 			&cli.StringSliceFlag{Name: "url", Usage: "`URL` of the server; otherwise those of --ice-url, or of --public-address and the listeners"},
-			&cli.StringFlag{Name: "policy", Usage: "iceTransportPolicy: `all or relay`; left out when not given"},
+			&cli.StringFlag{Name: "policy", EnvVars: env("policy"), Usage: "iceTransportPolicy: `all or relay`; left out when not given"},
 		}, settingFlags("config", "user", "users-file", "secret", "secrets-file", "realm", "listen", "public-address", "ice-url")...),
 		Action: printICE,
 	}
@@ -38,9 +43,10 @@ func printICE(c *cli.Context) error {
 	if err != nil && !errors.As(err, &found) {
 		return err
 	}
-	ttl, err := time.ParseDuration(c.String("ttl"))
+	spelt := cmp.Or(c.String("ttl"), defaultTTL)
+	ttl, err := time.ParseDuration(spelt)
 	if err != nil || ttl < time.Second {
-		found = append(found, fault{"--ttl", fmt.Sprintf("%q is not a duration of at least one second", c.String("ttl")), "write for example 24h or 90m"})
+		found = append(found, fault{"--ttl", fmt.Sprintf("%q is not a duration of at least one second", spelt), "write for example 24h or 90m"})
 	}
 	policy := c.String("policy")
 	if policy != "" && policy != "all" && policy != "relay" {
@@ -86,7 +92,7 @@ func printICE(c *cli.Context) error {
 
 // iceUser is whom credentials are for: the one that is named, or the only static user where there is no secret.
 func (s *Settings) iceUser(c *cli.Context) string {
-	if !c.IsSet("username") && len(s.Users) == 1 && len(s.Secrets) == 0 && s.SecretsFile == "" {
+	if c.String("username") == "" && len(s.Users) == 1 && len(s.Secrets) == 0 && s.SecretsFile == "" {
 		return s.Users[0].Name
 	}
 	return c.String("username")

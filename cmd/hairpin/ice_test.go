@@ -86,6 +86,20 @@ func TestICEPolicy(t *testing.T) {
 	got.want(t, exitGood, want, "")
 }
 
+func TestICEEnvironment(t *testing.T) {
+	clearEnvironment(t)
+	t.Setenv("HAIRPIN_SECRET", "s")
+	t.Setenv("HAIRPIN_ICE_URL", "turn:turn.example")
+	t.Setenv("HAIRPIN_ICE_USERNAME", "alice")
+	t.Setenv("HAIRPIN_ICE_POLICY", "relay")
+	got := hairpinHere("ice")
+	if got.code != exitGood || !strings.Contains(got.stdout, `:alice"`) || !strings.Contains(got.stdout, `"iceTransportPolicy": "relay"`) {
+		t.Errorf("%+v", got)
+	}
+	t.Setenv("HAIRPIN_ICE_TTL", "60")
+	hairpinHere("ice").want(t, exitUsage, "", "--ttl: \"60\" is not a duration of at least one second; write for example 24h or 90m\n")
+}
+
 func TestICEFaults(t *testing.T) {
 	for _, test := range []struct{ line, answer string }{
 		{"--url turn:x", "--secret: no credentials are given; give --secret, --secrets-file, --user or --users-file\n"},
@@ -97,6 +111,7 @@ func TestICEFaults(t *testing.T) {
 		{"--secret s --url turn:x --policy none", "--policy: \"none\" is not an ICE transport policy; write all or relay\n"},
 		{"--user a:b --url turn:x --username c", "--username: no static user has this name, and there is no secret for ephemeral credentials; name one of the users, or give --secret\n"},
 		{"--user a:0x000102030405060708090a0b0c0d0e0f --url turn:x", "--username: this user is known by its HA1 key only; give its password, NAME:PASSWORD\n"},
+		{"--secret s --url turn:x --username a\u0001", "--username: the user name contains a character that is not allowed (control, invisible or unassigned; RFC 8265 §4.2); write another one\n"},
 		{"--secret s --listen udp://[2001:db8::1]:1 --public-address 192.0.2.1", "--public-address: there is no address of the listeners' IP version to connect to; give --public-address IP or --url URL\n"},
 	} {
 		t.Run(test.line, func(t *testing.T) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -141,5 +142,26 @@ func TestVersion(t *testing.T) {
 	got := hairpin(t, "--version")
 	if !strings.HasPrefix(got.stdout, "hairpin version ") || got.code != exitGood {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// fullDisk takes nothing.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// What could not be written is no success, for scripts that redirect it into a file.
+func TestFullDisk(t *testing.T) {
+	admin := adminStandIn(t)
+	writeFile(t, "realm: x\n")
+	clearEnvironment(t)
+	for _, line := range []string{
+		"ice --secret s --url turn:x", "config print", "config reference", "config check hairpin.yaml", "status --admin-token token " + admin,
+	} {
+		t.Run(line, func(t *testing.T) {
+			var stderr bytes.Buffer
+			code := run(t.Context(), append([]string{"hairpin"}, strings.Fields(line)...), fullDisk{}, &stderr)
+			outcome{code, "", stderr.String()}.want(t, exitRuntime, "", "no space left on device\n")
+		})
 	}
 }

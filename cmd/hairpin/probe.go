@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -41,9 +40,7 @@ above --max-rtt; 2 unreachable (name, route, port, no answer) or wrong usage;
 3 refused by the server, with its error code and what to do.`
 
 func probeCommand() *cli.Command {
-	env := func(flag string) []string {
-		return []string{"HAIRPIN_PROBE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
-	}
+	env := func(flag string) []string { return variable("probe", flag) }
 	return &cli.Command{
 		Name:        "probe",
 		Usage:       "measure a TURN server: round trip times, jitter and loss through its relay",

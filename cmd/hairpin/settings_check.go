@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -84,7 +83,7 @@ func (s *Settings) checkAdminToken() faults {
 
 // readToken reads a file that holds one token; the line end behind it does not belong to it.
 func readToken(path string) (string, error) {
-	content, err := os.ReadFile(path)
+	content, err := readBounded(path)
 	if err != nil {
 		return "", wrong(fmt.Sprintf("cannot read %q: %s", path, reason(err)), "name a file that holds the token")
 	}

@@ -16,13 +16,30 @@ import (
 // can: the flag or variable that gave it. The nodes of the YAML are read rather than decoded into a struct, so that
 // every fault names its line and numbers keep the digits that were written.
 func readSettingsFile(path, key string) (map[string][]value, faults) {
-	content, err := os.ReadFile(path)
+	content, err := readBounded(path)
 	if err != nil {
 		return nil, faults{{key, fmt.Sprintf("cannot read %q: %s", path, reason(err)), "name a YAML file that can be read"}}
 	}
 	file := settingsFile{path: path, given: map[string][]value{}, lines: map[string]int{}}
 	file.read(content)
 	return file.given, file.found
+}
+
+// maxFile bounds a file that settings are read from, in bytes, so that a path such as /dev/zero fills no memory.
+const maxFile = 16 << 20
+
+// readBounded reads a file, which may be a pipe such as bash's <(…), as a whole.
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(content) > maxFile {
+		return nil, fmt.Errorf("it has more than %d MiB", maxFile>>20)
+	}
+	return content, err
 }
 
 type settingsFile struct {

@@ -237,7 +237,11 @@ func parseUser(s *Settings, v value) error {
 
 // explained splits an error of package auth, which quotes no secret, into what is wrong and what would be right.
 func explained(err error, otherwise string) error {
-	what, remedy, found := strings.Cut(strings.TrimPrefix(err.Error(), "auth: "), "; ")
+	text := strings.TrimPrefix(err.Error(), "auth: ")
+	what, remedy, found := strings.Cut(text, "; ")
+	if strings.Count(what, "(") > strings.Count(what, ")") { // this one parts what stands in brackets
+		what, found = text, false
+	}
 	if !found {
 		remedy = otherwise
 	}

@@ -71,6 +71,8 @@ func TestWrongValue(t *testing.T) {
 		{"admin", "localhost:9478", `"localhost:9478" names a host; write its IP address, such as 127.0.0.1:9478`},
 		{"admin", "127.0.0.1:x", `"x" is not a port; write a number from 1 to 65535`},
 		{"admin-token", "sword fish", `contains white space or characters outside ASCII; write printable ASCII, for example base64`},
+		{"config", "/dev/zero", `cannot read "/dev/zero": it has more than 16 MiB; name a YAML file that can be read`},
+		{"admin-token-file", "/dev/zero", `cannot read "/dev/zero": it has more than 16 MiB; name a file that holds the token`},
 		{"admin-token-file", "/does/not/exist", `cannot read "/does/not/exist": no such file or directory; name a file that holds the token`},
 		{"metrics-allocations", "many", `"many" is not a number from 0 to 2147483647; write one in decimal digits`},
 		{"listen", "udp://:3478#", `"udp://:3478#": "#" is not a label; write #NAME, #GATEWAY/NAME or #NAMESPACE/GATEWAY/NAME in printable ASCII`},

@@ -28,6 +28,7 @@ const (
 )
 
 func statusCommand() *cli.Command {
+	env := func(flag string) []string { return variable("status", flag) }
 	return &cli.Command{
 		Name:      "status",
 		Usage:     "show the listeners and live allocations of a running server",
@@ -35,11 +36,11 @@ func statusCommand() *cli.Command {
 		Description: "Asks the admin address of the server: HOST:PORT, else the one in the settings. Exits with 1 when there is no answer.\n" +
 			"Off loopback the server must have a token, and this command must be given it.",
 		Flags: append([]cli.Flag{
-			&cli.BoolFlag{Name: "json", Usage: "print the server's JSON as it is"},
-			&cli.BoolFlag{Name: "watch", Usage: "print again and again until interrupted"},
-			&cli.DurationFlag{Name: "interval", Value: 2 * time.Second, Usage: "`TIME` between two looks of --watch"},
-			&cli.IntFlag{Name: "limit", Value: 1000, Usage: "show `N` allocations at most, the oldest first"},
-			&cli.BoolFlag{Name: "health", Usage: "print nothing, only exit with 0 when the server is alive: for health checks of containers"},
+			&cli.BoolFlag{Name: "json", EnvVars: env("json"), Usage: "print the server's JSON as it is"},
+			&cli.BoolFlag{Name: "watch", EnvVars: env("watch"), Usage: "print again and again until interrupted"},
+			&cli.DurationFlag{Name: "interval", EnvVars: env("interval"), Value: 2 * time.Second, Usage: "`TIME` between two looks of --watch"},
+			&cli.IntFlag{Name: "limit", EnvVars: env("limit"), Value: 1000, Usage: "show `N` allocations at most, the oldest first"},
+			&cli.BoolFlag{Name: "health", EnvVars: env("health"), Usage: "print nothing, only exit with 0 when the server is alive: for health checks of containers"},
 		}, settingFlags("config", "admin", "admin-token", "admin-token-file")...),
 		Action: status,
 	}
@@ -86,7 +87,12 @@ func status(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return show(c.App.Writer, answer, time.Now())
+	var page bytes.Buffer
+	if err := show(&page, answer, time.Now()); err != nil {
+		return err
+	}
+	_, err = c.App.Writer.Write(page.Bytes())
+	return err
 }
 
 func allocationsPath(c *cli.Context) string {

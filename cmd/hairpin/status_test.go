@@ -103,6 +103,14 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+func TestStatusEnvironment(t *testing.T) {
+	admin := adminStandIn(t)
+	clearEnvironment(t)
+	t.Setenv("HAIRPIN_ADMIN", admin)
+	t.Setenv("HAIRPIN_STATUS_HEALTH", "true")
+	hairpinHere("status").want(t, exitGood, "", "")
+}
+
 // Where the server listens on every address, loopback is asked.
 func TestAdminTarget(t *testing.T) {
 	for admin, want := range map[string]string{

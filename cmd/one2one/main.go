@@ -23,6 +23,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -168,24 +169,40 @@ func serve(ctx context.Context, o options, stdout, stderr io.Writer) error {
 	if o.secure {
 		scheme = "https"
 	}
-	fmt.Fprintf(stdout, "\n  %s://%s/\n\n  Open it in two windows, register a name in each, and call one from the other.\n", scheme, reachable(l.Addr()))
-	if o.secure && o.cert == "" {
-		fmt.Fprint(stdout, "  The certificate was made just now, so the browser warns of it once: \"Advanced\", then \"Proceed\".\n")
+	var welcome strings.Builder
+	for _, at := range reachable(l.Addr()) {
+		fmt.Fprintf(&welcome, "\n  %s://%s/", scheme, at)
 	}
-	fmt.Fprintln(stdout)
+	fmt.Fprint(&welcome, "\n\n  Open it in two windows, register a name in each, and call one from the other.\n")
+	if o.secure && o.cert == "" {
+		fmt.Fprint(&welcome, "  The certificate was made just now, so the browser warns of it once: \"Advanced\", then \"Proceed\".\n")
+	}
+	fmt.Fprintln(stdout, welcome.String())
 	return s.serve(ctx, l, certificates)
 }
 
-// reachable is an address to type into a browser on this host.
-func reachable(a net.Addr) string {
+// reachable are the addresses to type into a browser: on this host, and where the page is served at every address of it,
+// those by which other hosts come.
+func reachable(a net.Addr) []string {
 	at, err := netip.ParseAddrPort(a.String())
 	if err != nil {
-		return a.String()
+		return []string{a.String()}
 	}
-	if at.Addr().IsUnspecified() || at.Addr().IsLoopback() && at.Addr().Is4() {
-		return fmt.Sprintf("localhost:%d", at.Port())
+	local := fmt.Sprintf("localhost:%d", at.Port())
+	switch {
+	case at.Addr().IsLoopback() && at.Addr().Is4():
+		return []string{local}
+	case !at.Addr().IsUnspecified():
+		return []string{at.String()}
 	}
-	return at.String()
+	all := []string{local}
+	interfaces, _ := net.InterfaceAddrs() // without them it is localhost alone
+	for _, i := range interfaces {
+		if p, err := netip.ParsePrefix(i.String()); err == nil && p.Addr().IsGlobalUnicast() {
+			all = append(all, netip.AddrPortFrom(p.Addr(), at.Port()).String())
+		}
+	}
+	return all
 }
 
 // serve answers on l until ctx ends, then closes every WebSocket and waits.

@@ -7,8 +7,11 @@ import (
 	"crypto/x509"
 	"flag"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +88,29 @@ func TestRun(t *testing.T) {
 	cancel()
 	if code := <-ended; code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for _, test := range []struct{ at, on string }{
+		{"127.0.0.1:8443", "localhost:8443"},
+		{"[::1]:8443", "[::1]:8443"},
+		{"192.0.2.1:8443", "192.0.2.1:8443"},
+	} {
+		if got := reachable(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(test.at))); !slices.Equal(got, []string{test.on}) {
+			t.Errorf("%s: %q", test.at, got)
+		}
+	}
+	for _, everywhere := range []string{"0.0.0.0:8443", "[::]:8443"} {
+		got := reachable(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(everywhere)))
+		if got[0] != "localhost:8443" {
+			t.Errorf("%s: %q", everywhere, got)
+		}
+		for _, other := range got[1:] {
+			if at, err := netip.ParseAddrPort(other); err != nil || at.Port() != 8443 || !at.Addr().IsGlobalUnicast() {
+				t.Errorf("%s: other hosts are sent to %q", everywhere, other)
+			}
+		}
 	}
 }
 
