@@ -216,9 +216,11 @@ func (s *Server) wire() (err error) {
 	})
 	s.lives.sockets = make([]lifeCount, len(s.sockets))
 	s.plane = forward.New(s.table, len(s.sockets))
+	s.toolbox.keep = toolsPerProcessor * ownProcessors()
 	s.toolbox.make = func() *tools {
 		return &tools{forwarder: s.plane.NewForwarder(s.conns(0)), control: s.control.NewWorker(), reply: make([]byte, 0, maxReply)}
 	}
+	s.toolbox.retire = func(t *tools) { s.plane.Retire(t.forwarder) }
 	for i := range s.sockets {
 		for n, conn := range s.sockets[i].conns {
 			s.loops = append(s.loops, s.newLoop(i, n, conn))

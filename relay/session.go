@@ -93,28 +93,42 @@ type tools struct {
 	reply     []byte
 }
 
-// toolbox lends tools to the readers. It keeps as many as were ever in use at
-// once, which is about as many as there are CPUs.
+// toolbox lends tools to the readers. It makes as many as are in use at once, which is
+// about as many as there are CPUs, unless something holds the readers up all together.
+// Then it doesn't keep them.
 type toolbox struct {
-	make func() *tools
+	make   func() *tools
+	retire func(*tools)
+	keep   int // how many
 
 	mu   sync.Mutex
 	free []*tools // guarded by mu
 }
 
+// toolsPerProcessor is how many tools are kept: readers that are in a system call hold
+// theirs as well.
+const toolsPerProcessor = 16
+
 func (b *toolbox) borrow() *tools {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	if n := len(b.free); n > 0 {
+		defer b.mu.Unlock()
 		t := b.free[n-1]
 		b.free = b.free[:n-1]
 		return t
 	}
+	b.mu.Unlock()
 	return b.make()
 }
 
 func (b *toolbox) giveBack(t *tools) {
 	b.mu.Lock()
-	b.free = append(b.free, t)
+	kept := len(b.free) < b.keep
+	if kept {
+		b.free = append(b.free, t)
+	}
 	b.mu.Unlock()
+	if !kept {
+		b.retire(t)
+	}
 }

@@ -210,11 +210,11 @@ func (s *channelSet) index() {
 }
 
 // sweepChannelsLocked forgets channels that are past their cool-down, and whom
-// channels led to that has ended.
-func (a *Allocation) sweepChannelsLocked(now Time) {
+// channels led to that has ended. It returns how many channels there were.
+func (a *Allocation) sweepChannelsLocked(now Time) int {
 	old := a.channels.Load()
 	if old == nil {
-		return
+		return 0
 	}
 	held := 0
 	for i := range old.list {
@@ -235,6 +235,7 @@ func (a *Allocation) sweepChannelsLocked(now Time) {
 		set.index()
 		a.channels.Store(set)
 	}
+	return len(old.list)
 }
 
 // Channels lists the channels bound at now.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -63,6 +64,22 @@ func TestPermissionLimit(t *testing.T) {
 	}
 	if err := a.Permit([]netip.Addr{extra}, table.Now()); err != nil {
 		t.Fatalf("expired permissions count: %v", err)
+	}
+}
+
+// A request that names one peer many times makes room for one.
+func TestPermissionTwice(t *testing.T) {
+	var h hand
+	table := newTable(t, &h, nil)
+	a := create(t, table, request(1))
+	for i, want := range []int{1, 2} {
+		peers := slices.Repeat([]netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})}, 100)
+		if err := a.Permit(peers, table.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if list := a.permissions.Load().list; len(list) != want || cap(list) != want {
+			t.Errorf("%d permissions in room for %d, want %d", len(list), cap(list), want)
+		}
 	}
 }
 

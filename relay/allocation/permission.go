@@ -110,26 +110,30 @@ func missesAny(s *permissionSet, peers []netip.Addr) bool {
 	return false
 }
 
-// with returns a set of peers' permissions and those of s that are in force.
+// with returns a set of peers' permissions, over until somebody sets their time, and
+// of those of s that are in force.
 func (s *permissionSet) with(peers []netip.Addr, now Time) *permissionSet {
 	if s == nil {
 		s = &permissionSet{}
 	}
-	grown := newPermissionSet(len(s.list) + len(peers))
+	var live []*permission
 	for i := range s.list {
-		if p := &s.list[i]; Time(p.expires.Load()) > now && !slices.Contains(peers, p.peer) {
-			grown.add(p.peer, p.expires.Load())
+		if p := &s.list[i]; Time(p.expires.Load()) > now {
+			live = append(live, p)
 		}
 	}
-	for i, peer := range peers {
-		if slices.Contains(peers[:i], peer) {
-			continue
+	var fresh []netip.Addr
+	for _, peer := range peers {
+		if p := s.find(peer); (p == nil || Time(p.expires.Load()) <= now) && !slices.Contains(fresh, peer) {
+			fresh = append(fresh, peer)
 		}
-		expires := int64(0)
-		if p := s.find(peer); p != nil {
-			expires = p.expires.Load()
-		}
-		grown.add(peer, expires)
+	}
+	grown := newPermissionSet(len(live) + len(fresh))
+	for _, p := range live {
+		grown.add(p.peer, p.expires.Load())
+	}
+	for _, peer := range fresh {
+		grown.add(peer, 0)
 	}
 	grown.index()
 	return grown
@@ -145,11 +149,12 @@ func (s *permissionSet) index() {
 	}
 }
 
-// sweepPermissionsLocked forgets permissions that are over.
-func (a *Allocation) sweepPermissionsLocked(now Time) {
+// sweepPermissionsLocked forgets permissions that are over, and returns how many
+// there were of all.
+func (a *Allocation) sweepPermissionsLocked(now Time) int {
 	old := a.permissions.Load()
 	if old == nil {
-		return
+		return 0
 	}
 	live := 0
 	for i := range old.list {
@@ -164,6 +169,7 @@ func (a *Allocation) sweepPermissionsLocked(now Time) {
 	default:
 		a.permissions.Store(old.with(nil, now))
 	}
+	return len(old.list)
 }
 
 // Permission is a permission in force, for display.

@@ -30,6 +30,11 @@ type PortRange struct{ Min, Max uint16 }
 
 func (r PortRange) size() int { return int(r.Max) - int(r.Min) + 1 }
 
+// evens is how many even ports there are, pairs how many that have their next
+// higher port beside them in the range.
+func (r PortRange) evens() int { return int(r.Max)/2 - (int(r.Min)-1)/2 }
+func (r PortRange) pairs() int { return (int(r.Max)-1)/2 - (int(r.Min)-1)/2 }
+
 // Contains says whether port lies in the range.
 func (r PortRange) Contains(port uint16) bool { return r.Min <= port && port <= r.Max }
 
@@ -105,8 +110,15 @@ type pool struct {
 	cooldown time.Duration
 
 	taken      map[place]struct{} // taken, reserved or cooling
-	perAddress map[uint64]uint32  // how many of its ports are; absent: none
+	perAddress map[uint64]usage   // of the ports that are; absent: none is
 	cooling    queue[place]
+}
+
+// usage counts what of an address's ports is taken: enough to know, without
+// looking for one, that none of the wanted kind is free.
+type usage struct {
+	ports, evens uint16
+	pairs        uint16 // of which at least one port is taken
 }
 
 func (p *pool) add(prefix netip.Prefix) error {
@@ -192,10 +204,10 @@ func (p *pool) drawAddress() (uint64, bool) {
 }
 
 func (p *pool) drawPort(address uint64, even, pair bool) (place, bool) {
-	size := p.ports.size()
-	if int(p.perAddress[address]) >= size {
+	if p.exhausted(address, even, pair) {
 		return 0, false
 	}
+	size := p.ports.size()
 	fits := func(i int) (place, bool) {
 		port := int(p.ports.Min) + i
 		if even && port&1 == 1 || pair && port == int(p.ports.Max) {
@@ -225,38 +237,66 @@ func (p *pool) drawPort(address uint64, even, pair bool) (place, bool) {
 	return 0, false
 }
 
+// exhausted says whether an address has no free port of the kind that drawPort
+// looks for.
+func (p *pool) exhausted(address uint64, even, pair bool) bool {
+	used := p.perAddress[address]
+	switch {
+	case pair:
+		return int(used.pairs) >= p.ports.pairs()
+	case even:
+		return int(used.evens) >= p.ports.evens()
+	}
+	return int(used.ports) >= p.ports.size()
+}
+
 func (p *pool) isTaken(at place) bool {
 	_, taken := p.taken[at]
 	return taken
 }
 
 func (p *pool) take(at place) {
+	ports, evens, pairs := p.weight(at)
 	p.taken[at] = struct{}{}
-	p.perAddress[at.address()]++
+	used := p.perAddress[at.address()]
+	p.perAddress[at.address()] = usage{used.ports + ports, used.evens + evens, used.pairs + pairs}
 }
 
 // free makes a place drawable at once.
 func (p *pool) free(at place) {
+	ports, evens, pairs := p.weight(at)
 	delete(p.taken, at)
-	if n := p.perAddress[at.address()]; n > 1 {
-		p.perAddress[at.address()] = n - 1
+	used := p.perAddress[at.address()]
+	if used = (usage{used.ports - ports, used.evens - evens, used.pairs - pairs}); used != (usage{}) {
+		p.perAddress[at.address()] = used
 	} else {
 		delete(p.perAddress, at.address())
 	}
 }
 
+// weight is what taking or freeing a place changes in its address's usage.
+func (p *pool) weight(at place) (ports, evens, pairs uint16) {
+	evens = 1 - at.port()&1
+	if p.ports.Contains(at.port()^1) && !p.isTaken(at^1) {
+		pairs = 1
+	}
+	return 1, evens, pairs
+}
+
 // release lets a place cool down.
 func (p *pool) release(at place, now Time) { p.cooling.push(at, now.Add(p.cooldown)) }
 
-// cool frees the places whose cool-down is over.
-func (p *pool) cool(now Time) {
-	for {
+// cool frees up to sweepChunk places whose cool-down is over, and says whether
+// there may be more.
+func (p *pool) cool(now Time) (more bool) {
+	for range sweepChunk {
 		at, ok := p.cooling.pop(now)
 		if !ok {
-			return
+			return false
 		}
 		p.free(at)
 	}
+	return true
 }
 
 // queue holds things that fall due in the order in which they came.

@@ -2,6 +2,7 @@ package allocation
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -133,5 +134,78 @@ func TestRandom(t *testing.T) {
 	}
 	if same > 5 { // of 1000 ports: 0.1 expected
 		t.Errorf("%d of 100 draws agree", same)
+	}
+}
+
+// What is counted of an address's ports is what there is, so that nothing is
+// looked for where it can't be found.
+func TestExhausted(t *testing.T) {
+	for _, ports := range []PortRange{{1, 9}, {2, 9}, {1, 10}, {2, 10}, {7, 7}, {8, 8}, {65530, 65535}, {65530, 65534}} {
+		var h hand
+		table := newTable(t, &h, func(o *Options) { o.Ports = ports; o.Relay = []netip.Prefix{prefix("192.0.2.1/32")} })
+		p := table.pool(IPv4)
+		free := func(port uint16) bool { return ports.Contains(port) && !p.isTaken(placeOf(0, port)) }
+		check := func() {
+			t.Helper()
+			var any, even, pair bool
+			for port := int(ports.Min); port <= int(ports.Max); port++ {
+				port := uint16(port)
+				isEven := port%2 == 0 && free(port)
+				any, even, pair = any || free(port), even || isEven, pair || isEven && free(port+1)
+			}
+			if p.exhausted(0, false, false) == any || p.exhausted(0, true, false) == even || p.exhausted(0, true, true) == pair {
+				t.Fatalf("%v: %v is counted; there is one: %v, an even one: %v, a pair: %v", ports, p.perAddress[0], any, even, pair)
+			}
+		}
+		random := rand.New(rand.NewPCG(1, uint64(ports.Min)))
+		for range 2000 {
+			if random.IntN(2) == 0 {
+				even := random.IntN(2) == 0
+				p.draw(even, even && random.IntN(2) == 0)
+			} else if at := placeOf(0, ports.Min+uint16(random.IntN(ports.size()))); p.isTaken(at) {
+				p.free(at)
+			}
+			check()
+		}
+		for at := range p.taken {
+			p.free(at)
+		}
+		if len(p.perAddress) != 0 {
+			t.Errorf("%v: %v left of nothing", ports, p.perAddress)
+		}
+	}
+}
+
+// Many places whose rest ends at once, after many allocations did, keep nobody
+// waiting for the lock; but they are there for whoever needs them.
+func TestCooldownOfMany(t *testing.T) {
+	const many = 10 * sweepChunk
+	var h hand
+	table := newTable(t, &h, func(o *Options) { o.Ports = PortRange{10000, 10000 + 2*many - 1} })
+	pair := request(0)
+	pair.EvenPort, pair.Reserve = true, true
+	for i := range many {
+		pair.FiveTuple = tuple(i)
+		create(t, table, pair)
+	}
+	table.DeleteAll(Released)
+	h.move(DefaultCooldown)
+	p := table.pool(IPv4)
+	create(t, table, request(many))
+	if n := 2*many - len(p.taken); n > 2*sweepChunk {
+		t.Errorf("%d places freed at once", n)
+	}
+	for i := range 2*many - 1 {
+		create(t, table, request(many+1+i))
+	}
+	if _, err := table.Create(request(5*many), table.Now()); !errors.Is(err, ErrCapacity) {
+		t.Errorf("more than there is: %v", err)
+	}
+
+	table.DeleteAll(Released)
+	h.move(DefaultCooldown)
+	table.Sweep(table.Now())
+	if len(p.taken) != 0 {
+		t.Errorf("%d places are left after a sweep", len(p.taken))
 	}
 }

@@ -14,31 +14,39 @@ type reservations struct {
 type reserved struct {
 	pool *pool
 	at   place
+	due  Time
 }
 
 func (r *reservations) add(p *pool, at place, now Time) (token [8]byte) {
 	rand.Read(token[:]) // never fails (crypto/rand)
-	r.byToken[token] = reserved{p, at}
-	r.expiry.push(token, now.Add(ReservationLifetime))
+	due := now.Add(ReservationLifetime)
+	r.byToken[token] = reserved{p, at, due}
+	r.expiry.push(token, due)
 	return token
 }
 
 // claim hands a reserved place over to its token's bearer; tokens work once.
-func (r *reservations) claim(token [8]byte) (reserved, bool) {
+func (r *reservations) claim(token [8]byte, now Time) (reserved, bool) {
 	res, ok := r.byToken[token]
+	if !ok || res.due <= now { // expire gives it back
+		return reserved{}, false
+	}
 	delete(r.byToken, token)
-	return res, ok
+	return res, true
 }
 
-// expire frees what nobody claimed in time.
-func (r *reservations) expire(now Time) {
-	for {
+// expire frees up to sweepChunk places that nobody claimed in time, and says
+// whether there may be more.
+func (r *reservations) expire(now Time) (more bool) {
+	for range sweepChunk {
 		token, ok := r.expiry.pop(now)
 		if !ok {
-			return
+			return false
 		}
-		if res, ok := r.claim(token); ok {
+		if res, ok := r.byToken[token]; ok {
+			delete(r.byToken, token)
 			res.pool.free(res.at)
 		}
 	}
+	return true
 }

@@ -13,9 +13,11 @@ const (
 	// visitInterval is the longest that an allocation goes unvisited: the life of
 	// a permission, whose memory is given back then.
 	visitInterval = PermissionLifetime
-	// sweepChunk bounds how long the sweeper holds the lock at a time: with about
-	// 1 µs each, a quarter of a millisecond.
+	// sweepChunk bounds how long the lock is held for what is over, allocations and
+	// places, at a time: with about 1 µs each, a quarter of a millisecond.
 	sweepChunk = 256
+	// peersPerVisit is how many permissions and channels cost as much as an allocation.
+	peersPerVisit = 8
 )
 
 // wheel lists allocations by the second in which the sweeper shall look at them.
@@ -62,11 +64,10 @@ func (w *wheel) take(a *Allocation) {
 // let go between chunks, so that nobody waits for a whole sweep. Only one
 // goroutine may sweep at a time.
 func (t *Table) Sweep(now Time) {
-	t.mu.Lock()
-	t.reservations.expire(now)
-	for i := range t.pools {
-		t.pools[i].cool(now)
+	for t.cool(now) {
+		runtime.Gosched()
 	}
+	t.mu.Lock()
 	last := second(now)
 	if last-t.wheel.swept > wheelSeconds { // slept for more than a turn: once round is enough
 		t.wheel.swept = last - wheelSeconds
@@ -78,7 +79,23 @@ func (t *Table) Sweep(now Time) {
 	}
 }
 
-// sweepChunk visits up to sweepChunk allocations and says whether more are due.
+// cool frees some of the places that are over and says whether there may be more.
+func (t *Table) cool(now Time) (more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.coolLocked(now)
+}
+
+func (t *Table) coolLocked(now Time) (more bool) {
+	more = t.reservations.expire(now)
+	for i := range t.pools {
+		more = t.pools[i].cool(now) || more
+	}
+	return more
+}
+
+// sweepChunk visits up to sweepChunk allocations, fewer if they have many peers, and
+// says whether more are due.
 func (t *Table) sweepChunk(now Time, last int64) (more bool) {
 	var dead [sweepChunk]*Allocation
 	ended := 0
@@ -96,7 +113,7 @@ func (t *Table) sweepChunk(now Time, last int64) (more bool) {
 			ended++
 			continue
 		}
-		a.sweepPeers(now)
+		visited += a.sweepPeers(now) / peersPerVisit
 		t.wheel.take(a)
 		t.wheel.put(a, now)
 	}
@@ -109,9 +126,9 @@ func (t *Table) sweepChunk(now Time, last int64) (more bool) {
 	return more
 }
 
-func (a *Allocation) sweepPeers(now Time) {
+// sweepPeers returns how many permissions and channels it looked at.
+func (a *Allocation) sweepPeers(now Time) int {
 	a.mu.Lock()
-	a.sweepPermissionsLocked(now)
-	a.sweepChannelsLocked(now)
-	a.mu.Unlock()
+	defer a.mu.Unlock()
+	return a.sweepPermissionsLocked(now) + a.sweepChannelsLocked(now)
 }

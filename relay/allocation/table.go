@@ -69,7 +69,7 @@ func NewTable(o Options) (*Table, error) {
 	for i := range t.pools {
 		t.pools[i] = pool{
 			ports: o.Ports, cooldown: o.Cooldown,
-			taken: make(map[place]struct{}), perAddress: make(map[uint64]uint32),
+			taken: make(map[place]struct{}), perAddress: make(map[uint64]usage),
 		}
 	}
 	if len(o.Relay) == 0 {
@@ -224,9 +224,8 @@ func (t *Table) create(r *Request, now Time) (a, stale *Allocation, err error) {
 // placeLocked finds a relayed transport address: the reserved one of a token, or a
 // random one.
 func (t *Table) placeLocked(r *Request, now Time) (p *pool, at place, token [8]byte, err error) {
-	t.reservations.expire(now)
 	if r.Token != nil {
-		res, ok := t.reservations.claim(*r.Token)
+		res, ok := t.reservations.claim(*r.Token, now)
 		if !ok {
 			return nil, 0, token, ErrToken
 		}
@@ -236,8 +235,12 @@ func (t *Table) placeLocked(r *Request, now Time) (p *pool, at place, token [8]b
 		return nil, 0, token, ErrFamily
 	}
 	p = t.pool(r.Family)
-	p.cool(now)
+	more := t.coolLocked(now)
 	at, ok := p.draw(r.EvenPort, r.Reserve)
+	for !ok && more {
+		more = t.coolLocked(now)
+		at, ok = p.draw(r.EvenPort, r.Reserve)
+	}
 	if !ok {
 		return nil, 0, token, ErrCapacity
 	}

@@ -174,6 +174,33 @@ func TestSweepFindsAll(t *testing.T) {
 	}
 }
 
+// Allocations with many peers, which take longer to look at, don't make a chunk of
+// the sweep longer.
+func TestSweepOfManyPeers(t *testing.T) {
+	const many = 20
+	var h hand
+	table := newTable(t, &h, nil)
+	var peers []netip.Addr
+	for i := range MaxPermissions {
+		peers = append(peers, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+	}
+	for i := range many {
+		if err := create(t, table, request(i)).Permit(peers, table.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.move(visitInterval + time.Second)
+	chunks := 1
+	for now := table.Now(); table.sweepChunk(now, second(now)); chunks++ {
+		if chunks > many {
+			t.Fatal("the sweep doesn't end")
+		}
+	}
+	if chunks < many*MaxPermissions/4096 {
+		t.Errorf("%d allocations with %d permissions each in %d holds of the lock", many, MaxPermissions, chunks)
+	}
+}
+
 func TestQuotas(t *testing.T) {
 	var h hand
 	table := newTable(t, &h, func(o *Options) { o.UserQuota, o.TotalQuota = 2, 3 })

@@ -4,6 +4,7 @@ import (
 	crand "crypto/rand"
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
@@ -22,12 +23,13 @@ type Plane struct {
 	listeners int
 
 	mu         sync.Mutex
-	forwarders []*Forwarder // every one ever made; guarded by mu
+	forwarders []*Forwarder // every one that may be used; guarded by mu
+	retired    Totals       // of all others; guarded by mu
 }
 
 // New makes a data plane over table for that many listeners.
 func New(table *allocation.Table, listeners int) *Plane {
-	return &Plane{table: table, listeners: listeners}
+	return &Plane{table: table, listeners: listeners, retired: Totals{Listeners: make([]ListenerTotals, listeners)}}
 }
 
 // Forwarder is one goroutine's part of the data plane. Between Begin and Flush it
@@ -72,6 +74,16 @@ func (p *Plane) NewForwarder(conns []*udp.Conn) *Forwarder {
 	p.forwarders = append(p.forwarders, f)
 	p.mu.Unlock()
 	return f
+}
+
+// Retire ends the use of a forwarder, which has been flushed. What it counted stays.
+func (p *Plane) Retire(f *Forwarder) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.forwarders, f); i >= 0 {
+		p.forwarders = slices.Delete(p.forwarders, i, i+1)
+		p.retired.add(f.stats.totals())
+	}
 }
 
 // Begin starts a batch that was received at now.

@@ -96,23 +96,40 @@ type Totals struct {
 // ListenerTotals counts by Direction.
 type ListenerTotals [Directions]allocation.Count
 
-// Totals sums up what the forwarders have published.
+// Totals sums up what the forwarders have published, also those that were retired.
 func (p *Plane) Totals() Totals {
 	t := Totals{Listeners: make([]ListenerTotals, p.listeners)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	t.add(&p.retired)
 	for _, f := range p.forwarders {
-		for i := range f.stats.listeners {
-			for d := range f.stats.listeners[i] {
-				n := f.stats.listeners[i][d].Read()
-				t.Listeners[i][d].Packets += n.Packets
-				t.Listeners[i][d].Bytes += n.Bytes
-			}
+		t.add(f.stats.totals())
+	}
+	return t
+}
+
+func (t *Totals) add(n *Totals) {
+	for i := range n.Listeners {
+		for d, c := range n.Listeners[i] {
+			t.Listeners[i][d].Packets += c.Packets
+			t.Listeners[i][d].Bytes += c.Bytes
 		}
-		for i := range f.stats.dropped {
-			t.Dropped[i] += f.stats.dropped[i].Load()
+	}
+	for i, v := range n.Dropped {
+		t.Dropped[i] += v
+	}
+	t.Hairpin += n.Hairpin
+}
+
+func (s *stats) totals() *Totals {
+	t := &Totals{Listeners: make([]ListenerTotals, len(s.listeners)), Hairpin: s.hairpin.Load()}
+	for i := range s.listeners {
+		for d := range s.listeners[i] {
+			t.Listeners[i][d] = s.listeners[i][d].Read()
 		}
-		t.Hairpin += f.stats.hairpin.Load()
+	}
+	for i := range s.dropped {
+		t.Dropped[i] = s.dropped[i].Load()
 	}
 	return t
 }

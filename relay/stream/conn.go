@@ -80,12 +80,13 @@ func (c *Conn) serve() {
 // read reads and delivers until the connection has to end, and says why.
 func (c *Conn) read(session Session) CloseReason {
 	limits := &c.listener.limits
-	active := c.opened // when the last byte came, or an allocation was last seen
+	active := c.opened // when a frame last began or ended, or an allocation was last seen
 	greeted := false   // the first whole frame has come
 
 	_ = c.nc.SetReadDeadline(c.opened.Add(limits.Handshake))
 
 	for !c.ended() {
+		partial := c.in.have > 0
 		n, err := c.fill()
 
 		if n > 0 {
@@ -96,7 +97,9 @@ func (c *Conn) read(session Session) CloseReason {
 			if fault != open {
 				return fault
 			}
-			active = time.Now()
+			if frames > 0 || !partial { // else whoever adds a byte now and then would hold a buffer for good
+				active = time.Now()
+			}
 			if frames > 0 && !greeted {
 				greeted = true
 				_ = c.nc.SetReadDeadline(active.Add(limits.Idle))

@@ -37,6 +37,9 @@ func TestTimeouts(t *testing.T) {
 		{"dribbles", []step{{0, write(frame[:1])}, {9 * time.Second, write(frame[1:2])}}, 10 * time.Second, ClosedHandshake},
 		{"one frame", []step{{9 * time.Second, write(frame)}}, 69 * time.Second, ClosedIdle},
 		{"goes on", []step{{0, write(frame)}, {59 * time.Second, write(frame)}, {118 * time.Second, write(frame[:1])}}, 178 * time.Second, ClosedIdle},
+		{"dribbles later", []step{
+			{0, write(frame)}, {10 * time.Second, write(frame[:1])}, {30 * time.Second, write(frame[1:2])}, {60 * time.Second, write(frame[2:3])},
+		}, 70 * time.Second, ClosedIdle},
 		// An allocation is looked for at 60 s, 120 s, … and the last sight counts as activity.
 		{"holds an allocation for a while", []step{{0, write(frame)}, {0, busy(true)}, {150 * time.Second, busy(false)}}, 180 * time.Second, ClosedIdle},
 		{"an allocation without a frame", []step{{0, busy(true)}}, 10 * time.Second, ClosedHandshake},

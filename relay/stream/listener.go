@@ -32,7 +32,7 @@ type Session interface {
 // Limits bound what clients may cost. A zero field means its default.
 type Limits struct {
 	Handshake    time.Duration // from accept to the first whole frame; default 10 s
-	Idle         time.Duration // without a byte read and without an allocation; default 60 s
+	Idle         time.Duration // without a frame begun or ended and without an allocation; default 60 s
 	WriteTimeout time.Duration // without a byte taken by the client while some are queued; default 30 s
 	Queue        int           // bytes queued per connection, beyond the kernel's own buffer; default 256 KiB
 	Connections  int           // per listener; default 100,000

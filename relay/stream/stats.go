@@ -13,7 +13,7 @@ const (
 	ClosedByShutdown // Listener.Close
 	ClosedByError    // reset or another failure of the socket
 	ClosedHandshake  // no whole frame within Limits.Handshake
-	ClosedIdle       // nothing read for Limits.Idle while not Busy
+	ClosedIdle       // Limits.Idle has passed
 	ClosedStalled    // the client took no byte for Limits.WriteTimeout
 	ClosedNotTURN    // neither a STUN message nor ChannelData
 	ClosedTooLarge   // a message longer than is ever read

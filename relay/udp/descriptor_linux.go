@@ -18,11 +18,13 @@ const hotWait = 2 * time.Millisecond
 //
 //	open ──Close──► closing: waiting calls are woken, new ones fail ──last call has returned──► closed
 type descriptor struct {
-	fd      int // immutable
-	closing atomic.Bool
-	users   atomic.Int32 // calls of Control, and Close, under way
-	closed  atomic.Bool
+	fd    int          // immutable
+	state atomic.Int32 // calls of Control, and Close, under way; plus closing
 }
+
+// closing is what Close adds to a descriptor's state. They are one number because nobody may come in between the last
+// call's look at one and at the other: its number would be closed under the newcomer, and be a stranger's soon.
+const closing = 1 << 30
 
 // detach takes a socket away from the runtime's poller; socket is closed, the result is the same socket.
 func detach(socket *net.UDPConn) (*descriptor, error) {
@@ -51,19 +53,31 @@ func detach(socket *net.UDPConn) (*descriptor, error) {
 
 // Control runs f while the descriptor can't be closed. It returns net.ErrClosed, and runs nothing, after Close.
 func (d *descriptor) Control(f func(fd uintptr)) error {
-	d.users.Add(1)
-	defer d.leave()
-	if d.closing.Load() {
+	if !d.enter(0) {
 		return net.ErrClosed
 	}
+	defer d.leave()
 	f(uintptr(d.fd))
 	return nil
 }
 
-func (d *descriptor) isClosing() bool { return d.closing.Load() }
+func (d *descriptor) isClosing() bool { return d.state.Load() >= closing }
+
+// enter counts a call, with closing or 0, unless Close was called before.
+func (d *descriptor) enter(with int32) bool {
+	for {
+		state := d.state.Load()
+		if state >= closing {
+			return false
+		}
+		if d.state.CompareAndSwap(state, state+1+with) {
+			return true
+		}
+	}
+}
 
 func (d *descriptor) leave() {
-	if d.users.Add(-1) == 0 && d.closing.Load() && !d.closed.Swap(true) {
+	if d.state.Add(-1) == closing {
 		unix.Close(d.fd)
 	}
 }
@@ -71,10 +85,9 @@ func (d *descriptor) leave() {
 // Close wakes every call that waits. The error of an unconnected socket, ENOTCONN, is of no interest: they are woken all
 // the same.
 func (d *descriptor) Close() error {
-	if d.closing.Swap(true) {
+	if !d.enter(closing) {
 		return net.ErrClosed
 	}
-	d.users.Add(1)
 	defer d.leave()
 	if err := unix.Shutdown(d.fd, unix.SHUT_RDWR); err != nil && err != syscall.ENOTCONN {
 		return os.NewSyscallError("shutdown", err)

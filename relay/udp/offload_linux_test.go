@@ -164,3 +164,58 @@ func TestDropped(t *testing.T) {
 		t.Errorf("%d of 100 datagrams dropped by a buffer of some", n)
 	}
 }
+
+// What can't be joined isn't overtaken by what can: order within a destination is kept whatever the sizes and the limit.
+func TestGroupsDoNotOvertake(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	to := NewDestination(netip.MustParseAddrPort("127.0.0.1:9"), netip.Addr{}, 0)
+	for _, messages := range []int{8, 400} {
+		g := newGrouping(messages)
+		var o offload
+		o.limit.Store(1399)
+		for range 200 {
+			queued := make([]message, messages)
+			for i := range queued {
+				queued[i] = message{body: make([]byte, []int{0, 100, 100, 100, 1400}[random.IntN(5)]), to: to}
+			}
+			g.sort(queued, &o)
+			last := -1
+			for i := range g.groups[:g.n] {
+				for m := g.groups[i].first; m >= 0; m = g.next[m] {
+					if m != last+1 {
+						t.Fatalf("of %d messages, number %d leaves after %d", messages, m, last)
+					}
+					last = m
+				}
+			}
+		}
+	}
+}
+
+// One client's small MTU, which it may choose, costs nobody else the segments; nor does a fault that isn't theirs.
+func TestRefusalsStayWhereTheyAre(t *testing.T) {
+	here := NewDestination(netip.MustParseAddrPort("192.0.2.1:5000"), netip.Addr{}, 0)
+	samePath := NewDestination(netip.MustParseAddrPort("192.0.2.1:6000"), netip.Addr{}, 0)
+	elsewhere := NewDestination(netip.MustParseAddrPort("192.0.2.2:5000"), netip.Addr{}, 0)
+	for _, tc := range []struct {
+		errno                  syscall.Errno
+		size, here, there, gso int
+	}{
+		{syscall.EPERM, 900, 65535, 65535, 65535},
+		{syscall.ENOBUFS, 900, 65535, 65535, 65535},
+		{syscall.EINVAL, 1200, 1199, 65535, 65535},
+		{syscall.EMSGSIZE, 600, 599, 65535, 65535},
+		{syscall.EINVAL, 800, 599, 65535, 65535}, // it came late
+		{syscall.EIO, 500, 0, 0, 0},
+	} {
+		var o offload
+		o.limit.Store(maxSegment)
+		if tc.size == 800 {
+			o.refused(syscall.EINVAL, network(&here), 600)
+		}
+		o.refused(tc.errno, network(&here), tc.size)
+		if a, b, c, all := o.limitTo(network(&here)), o.limitTo(network(&samePath)), o.limitTo(network(&elsewhere)), o.segmentLimit(); a != tc.here || b != tc.here || c != tc.there || all != tc.gso {
+			t.Errorf("%v for segments of %d bytes: %d to the same address, %d to its other port, %d elsewhere, %d at all", tc.errno, tc.size, a, b, c, all)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package udp
 
 import (
 	"encoding/binary"
-	"errors"
 	"syscall"
 	"unsafe"
 
@@ -41,26 +40,30 @@ func newGrouping(messages int) grouping {
 	return grouping{groups: make([]group, messages), next: make([]int, messages), left: make([]message, messages)}
 }
 
-// sort makes groups of messages. A limit of 0 leaves every message alone.
-func (g *grouping) sort(messages []message, limit int) {
+// sort makes groups of messages, as far as o allows; nil leaves every message alone.
+func (g *grouping) sort(messages []message, o *offload) {
 	g.n = 0
-	if limit > 0 {
+	joining := o != nil && o.segmentLimit() > 0
+	if joining {
 		clear(g.recent[:])
 	}
 	for i := range messages {
 		m := &messages[i]
 		size := len(m.head) + len(m.body) + int(m.pad)
 		g.next[i] = -1
-		if limit > 0 && size > 0 && size <= limit {
+		closed := true
+		if joining {
+			closed = size == 0 || size > o.limitTo(network(&m.to))
 			slot := &g.recent[hash(&m.to)]
-			if *slot > 0 && g.join(int(*slot)-1, i, m, size) {
+			if *slot > 0 && !closed && g.join(int(*slot)-1, i, m, size) {
 				continue
 			}
+			*slot = 0 // what follows must not overtake this one, so no earlier group may be joined any more
 			if g.n < 255 {
 				*slot = uint8(g.n + 1)
 			}
 		}
-		g.groups[g.n] = group{to: &m.to, first: i, last: i, count: 1, size: size, bytes: size, closed: size > limit}
+		g.groups[g.n] = group{to: &m.to, first: i, last: i, count: 1, size: size, bytes: size, closed: closed}
 		g.n++
 	}
 }
@@ -108,20 +111,29 @@ func putSegmentSize(b []byte, used, size int) int {
 	return used + cmsgSpace(2)
 }
 
+// network stands for where a destination is: its IPv4 address, or the /64 that an IPv6 host may choose its address from.
+func network(to *Destination) uint8 {
+	return uint8(binary.LittleEndian.Uint64(to.remote[:8]) * 0x9E3779B97F4A7C15 >> 56)
+}
+
 // maxSegment is more than any datagram has.
 const maxSegment = 65535
 
-// refused notes that the kernel refused to cut a message into segments of size bytes.
-func (o *offload) refused(errno syscall.Errno, size int) {
-	limit := int32(0)
-	if errors.Is(errno, syscall.EINVAL) || errors.Is(errno, syscall.EMSGSIZE) {
-		limit = int32(size - 1)
-	}
-	for {
-		old := o.limit.Load()
-		if old <= limit || o.limit.CompareAndSwap(old, limit) {
-			break
+// refused notes that the kernel refused to cut a message to a network into segments of size bytes, which it took one by
+// one. Any other reason than these two passes: the firewall's, or a lack of memory.
+func (o *offload) refused(errno syscall.Errno, network uint8, size int) {
+	switch errno {
+	case unix.EIO:
+		o.limit.Store(0)
+	case unix.EINVAL, unix.EMSGSIZE:
+		for least := &o.refusals[network]; ; {
+			old := least.Load()
+			if old != 0 && old <= int32(size) || least.CompareAndSwap(old, int32(size)) {
+				break
+			}
 		}
+	default:
+		return
 	}
 	o.refusal.CompareAndSwap(0, int32(errno))
 }

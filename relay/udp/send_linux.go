@@ -25,9 +25,10 @@ type sender struct {
 	grouping grouping
 	offload  *offload
 
-	// Why a message of several segments was refused, and their size, until it is known what was at fault.
-	suspect     syscall.Errno
-	suspectSize int
+	// Why a message of several segments was refused, where to, and their size, until it is known what was at fault.
+	suspect        syscall.Errno
+	suspectNetwork uint8
+	suspectSize    int
 
 	// results of call
 	sent  int           // messages
@@ -118,7 +119,7 @@ func (s *sender) gather(first, used int, part []byte) int {
 // that is the first one of the call. The reason may still be another message's: an ICMP error that waited to be reported.
 // So a message is dropped when it fails twice; but one of several segments is sent again as so many messages first.
 func (s *sender) send(fd uintptr) {
-	s.grouping.sort(s.messages, s.offload.segmentLimit())
+	s.grouping.sort(s.messages, s.offload)
 	s.prepare()
 	failed := -1
 	s.suspect = 0
@@ -128,7 +129,7 @@ func (s *sender) send(fd uintptr) {
 		switch {
 		case errno == 0:
 			if s.suspect != 0 { // its first segment went alone: it was the joining that was refused
-				s.offload.refused(s.suspect, s.suspectSize)
+				s.offload.refused(s.suspect, s.suspectNetwork, s.suspectSize)
 				s.suspect = 0
 			}
 			for range max(int(n), 1) {
@@ -156,7 +157,7 @@ func (s *sender) send(fd uintptr) {
 // split makes what is left from group i on the whole Flush, a message for each datagram.
 func (s *sender) split(i int) {
 	s.messages = s.grouping.compact(s.messages, i)
-	s.grouping.sort(s.messages, 0)
+	s.grouping.sort(s.messages, nil)
 	s.prepare()
 }
 
