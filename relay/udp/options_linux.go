@@ -67,21 +67,6 @@ func buffers(fd uintptr) (receive, send int) {
 	return receive / 2, send / 2
 }
 
-// probe turns on what is asked for and what the kernel has.
-func (o *offload) probe(fd uintptr, ask Offload) {
-	if ask.GRO {
-		o.gro = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
-	}
-	if ask.GSO {
-		if o.fault = segmentFault(); o.fault != "" {
-			return
-		}
-		if _, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT); err == nil {
-			o.limit.Store(maxSegment)
-		}
-	}
-}
-
 // drops reads what SO_RXQ_OVFL would tell with each datagram, at no cost to any of them.
 func drops(fd uintptr) (n uint32, err error) {
 	const fieldDrops = 8 // SK_MEMINFO_DROPS

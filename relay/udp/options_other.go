@@ -24,7 +24,12 @@ func setReusePort(uintptr) error {
 
 func buffers(uintptr) (receive, send int) { return 0, 0 }
 
+// offload has nothing to say here.
+type offload struct{}
+
 func (o *offload) probe(uintptr, Offload) {}
+
+func (o *offload) inUse() (Offload, error) { return Offload{}, nil }
 
 func drops(uintptr) (uint32, error) { return 0, errors.ErrUnsupported }
 

@@ -2,7 +2,6 @@ package udp
 
 import (
 	"encoding/binary"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -114,26 +113,4 @@ func putSegmentSize(b []byte, used, size int) int {
 // network stands for where a destination is: its IPv4 address, or the /64 that an IPv6 host may choose its address from.
 func network(to *Destination) uint8 {
 	return uint8(binary.LittleEndian.Uint64(to.remote[:8]) * 0x9E3779B97F4A7C15 >> 56)
-}
-
-// maxSegment is more than any datagram has.
-const maxSegment = 65535
-
-// refused notes that the kernel refused to cut a message to a network into segments of size bytes, which it took one by
-// one. Any other reason than these two passes: the firewall's, or a lack of memory.
-func (o *offload) refused(errno syscall.Errno, network uint8, size int) {
-	switch errno {
-	case unix.EIO:
-		o.limit.Store(0)
-	case unix.EINVAL, unix.EMSGSIZE:
-		for least := &o.refusals[network]; ; {
-			old := least.Load()
-			if old != 0 && old <= int32(size) || least.CompareAndSwap(old, int32(size)) {
-				break
-			}
-		}
-	default:
-		return
-	}
-	o.refusal.CompareAndSwap(0, int32(errno))
 }
