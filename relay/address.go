@@ -8,33 +8,43 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 )
 
-// hostAddresses returns the first global unicast address of each family that an
-// interface of this host has, in the order of the interfaces; a family without
-// one gets its loopback address, at which at least clients on this host can be
-// served.
-func hostAddresses() map[allocation.Family]netip.Addr {
-	found := map[allocation.Family]netip.Addr{}
+// HostAddresses lists the addresses of this host's interfaces, in their order and
+// unmapped; none when the system doesn't tell.
+func HostAddresses() []netip.Addr {
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
-		addresses = nil // no permission to ask: loopback it is
+		return nil
 	}
+	var own []netip.Addr
 	for _, a := range addresses {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err != nil || !prefix.Addr().IsGlobalUnicast() {
-			continue
-		}
-		ip := prefix.Addr().Unmap()
-		if _, known := found[allocation.FamilyOf(ip)]; !known {
-			found[allocation.FamilyOf(ip)] = ip
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, prefix.Addr().Unmap())
 		}
 	}
-	for f, loopback := range map[allocation.Family]netip.Addr{
+	return own
+}
+
+// GlobalAddresses lists the first global unicast address of each family that this
+// host has: what a server tells its clients when nothing else is configured.
+func GlobalAddresses() []netip.Addr {
+	var global []netip.Addr
+	for _, a := range HostAddresses() {
+		if a.IsGlobalUnicast() && !slices.ContainsFunc(global, func(b netip.Addr) bool { return a.Is4() == b.Is4() }) {
+			global = append(global, a)
+		}
+	}
+	return global
+}
+
+// reachable returns the global address of each family; a family without one gets
+// its loopback address, at which at least clients on this host can be served.
+func reachable() map[allocation.Family]netip.Addr {
+	found := map[allocation.Family]netip.Addr{
 		allocation.IPv4: netip.AddrFrom4([4]byte{127, 0, 0, 1}),
 		allocation.IPv6: netip.IPv6Loopback(),
-	} {
-		if _, known := found[f]; !known {
-			found[f] = loopback
-		}
+	}
+	for _, a := range GlobalAddresses() {
+		found[allocation.FamilyOf(a)] = a
 	}
 	return found
 }

@@ -84,7 +84,7 @@ func New(c Config) (*Server, error) {
 
 // bind opens every listener's sockets.
 func (s *Server) bind() error {
-	host := hostAddresses()
+	host := reachable()
 	var faults []error
 	for i, l := range s.config.Listeners {
 		bindings, err := l.bindings(i)

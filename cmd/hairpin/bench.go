@@ -15,6 +15,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/cmd/hairpin/internal/load"
 	"github.com/hairpin-turn/hairpin/cmd/hairpin/internal/probe"
+	"github.com/hairpin-turn/hairpin/relay"
 )
 
 // Exit codes of hairpin bench; the help text names them.
@@ -227,5 +228,5 @@ func benchServer(ctx context.Context, uri probe.URI, timeout time.Duration) (net
 
 // isLocal tells whether a server's address is this host's.
 func isLocal(ip netip.Addr) bool {
-	return ip.IsLoopback() || slices.Contains(hostAddresses(), ip.WithZone(""))
+	return ip.IsLoopback() || slices.Contains(relay.HostAddresses(), ip.WithZone(""))
 }

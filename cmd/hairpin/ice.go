@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay"
 )
 
 // defaultTTL is how long a printed credential is good for.
@@ -127,7 +128,7 @@ func (s *Settings) advertised() ([]auth.ICEListener, faults) {
 		case l.host.IsValid() && !l.host.IsUnspecified():
 			addresses = []netip.Addr{l.host}
 		default:
-			addresses = globalAddresses()
+			addresses = relay.GlobalAddresses()
 		}
 		for _, a := range addresses {
 			if l.takes(a) {

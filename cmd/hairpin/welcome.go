@@ -75,7 +75,7 @@ func fromHere(l relay.ListenerInfo) netip.AddrPort {
 	switch {
 	case !bound.IsUnspecified():
 		return l.Address
-	case slices.Contains(hostAddresses(), l.Public.Addr()):
+	case slices.Contains(relay.HostAddresses(), l.Public.Addr()):
 		return l.Public
 	case bound.Is4():
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), l.Address.Port())
