@@ -22,12 +22,13 @@ var floors = map[string][]string{
 	"auth":             {},
 	"relay/wire":       {},
 	"relay/udp":        {},
+	"relay/peers":      {},
 	"relay/allocation": {"relay/udp"},
 	"relay/stream":     {"relay/wire"},
-	"relay/forward":    {"relay/allocation", "relay/udp", "relay/wire"},
-	"relay/control":    {"auth", "relay/allocation", "relay/wire"},
-	"relay":            {"auth", "relay/allocation", "relay/control", "relay/forward", "relay/stream", "relay/udp", "relay/wire"},
-	"metrics":          {"auth", "relay", "relay/allocation", "relay/control", "relay/forward", "relay/stream", "relay/udp", "relay/wire"},
+	"relay/forward":    {"relay/allocation", "relay/peers", "relay/udp", "relay/wire"},
+	"relay/control":    {"auth", "relay/allocation", "relay/peers", "relay/wire"},
+	"relay":            {"auth", "relay/allocation", "relay/control", "relay/forward", "relay/peers", "relay/stream", "relay/udp", "relay/wire"},
+	"metrics":          {"auth", "relay", "relay/allocation", "relay/control", "relay/forward", "relay/peers", "relay/stream", "relay/udp", "relay/wire"},
 }
 
 // fields says in which rooms (and the rooms within them) a dependency may be imported outside tests; "" is the whole
