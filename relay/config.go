@@ -11,6 +11,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -24,6 +25,7 @@ type Config struct {
 	Cooldown        time.Duration        // of a relayed transport address; 0: allocation.DefaultCooldown
 	UserQuota       int                  // allocations per user; 0: no limit
 	TotalQuota      int                  // allocations; 0: no limit
+	Peers           peers.Options        // whom clients may exchange packets with; zero: loop, relayed transport addresses of this server
 	Auth            auth.Options
 	Software        string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
 	Log             logging.LoggerFactory // nil: pion's default
@@ -117,6 +119,9 @@ func (c *Config) complete() error {
 		if q.value < 0 {
 			faults = append(faults, fmt.Errorf("%s is %d: give 0 or more", q.name, q.value))
 		}
+	}
+	if _, err := peers.New(peers.Options{Rules: c.Peers.Rules, File: c.Peers.File, Interval: c.Peers.Interval}); err != nil {
+		faults = append(faults, fmt.Errorf("peers: %w", err))
 	}
 	return errors.Join(faults...)
 }

@@ -123,13 +123,13 @@ func TestReference(t *testing.T) {
 		t.Errorf("as it is: %s", got.stderr)
 	}
 
-	credentials := t.TempDir()
-	for name, content := range map[string]string{"users": "bob:pass", "secrets": "text", "admin-token": "token\n"} {
-		if err := os.WriteFile(filepath.Join(credentials, name), []byte(content), 0o600); err != nil {
+	files := t.TempDir()
+	for name, content := range map[string]string{"users": "bob:pass", "secrets": "text", "admin-token": "token\n", "peers": "loop\n"} {
+		if err := os.WriteFile(filepath.Join(files, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	reference = strings.ReplaceAll(reference, "/etc/hairpin", credentials)
+	reference = strings.ReplaceAll(reference, "/etc/hairpin", files)
 	examples := 0
 	for block := range strings.SplitSeq(reference, "\n\n") {
 		var example []string

@@ -19,6 +19,7 @@ import (
 	"github.com/hairpin-turn/hairpin/metrics"
 	"github.com/hairpin-turn/hairpin/relay"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/peers"
 )
 
 func serveCommand() *cli.Command {
@@ -144,6 +145,9 @@ func announce(log logging.LeveledLogger, s *Settings, server *relay.Server) {
 			log.Infof("listening on %s at %s, clients connect to %s", l.Name, l.Address, l.Public)
 		}
 		log.Infof("relayed addresses: %s, ports %s", spellPrefixes(server.RelayPrefixes()), server.RelayPorts())
+		if !s.Loop {
+			log.Warnf("no peer rule is loop: clients of this server reach each other only where another rule allows their relayed addresses")
+		}
 	}
 	if s.Admin.IsValid() {
 		log.Infof("admin address: %s", s.Admin)
@@ -165,6 +169,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		Cooldown:        s.RelayCooldown,
 		UserQuota:       s.UserQuota,
 		TotalQuota:      s.TotalQuota,
+		Peers:           peers.Options{Rules: s.Peers, File: s.PeersFile, Log: log.NewLogger("peers")},
 		Auth:            s.authOptions(),
 		Software:        s.Software,
 		Log:             log,

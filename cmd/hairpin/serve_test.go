@@ -156,6 +156,21 @@ func TestServeEndsOnInterrupt(t *testing.T) {
 	}
 }
 
+// Rules without loop are good, and often a mistake.
+func TestServeWarnsWithoutLoop(t *testing.T) {
+	for rule, want := range map[string]bool{"loop": false, "10.0.0.0/8": true} {
+		ports := freePorts(t, 1)
+		p := startProcess(t, "hairpin", "serve", "--listen", "udp://127.0.0.1:"+ports[0], "--admin", "off", "--peers", rule)
+		p.readUntil(t, "^  relaying ")
+		if code := p.end(t, os.Interrupt); code != exitGood {
+			t.Errorf("exit code %d", code)
+		}
+		if strings.Contains(p.stderr.String(), "no peer rule is loop") != want {
+			t.Errorf("--peers %s: %s", rule, p.stderr)
+		}
+	}
+}
+
 // waitForSignals is a process that never gets around to ending after the first signal.
 func waitForSignals() {
 	ctx, release := untilSignal(context.Background(), newLoggers(os.Stderr, levelTrace, "text").NewLogger("test"))

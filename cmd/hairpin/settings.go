@@ -8,6 +8,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -22,6 +23,10 @@ type Settings struct {
 	RelayAddress  []netip.Prefix
 	RelayPorts    allocation.PortRange
 	RelayCooldown time.Duration
+
+	Peers     []peers.Rule // empty: loop, or the file's
+	PeersFile string
+	Loop      bool // some rule is loop
 
 	Realm         string
 	Users         []auth.User
@@ -118,9 +123,19 @@ var settingsTable = []setting{
 		parse: func(s *Settings, v value) error { return parseDuration(&s.RelayCooldown, v, time.Second, "30s") },
 	},
 	{
-		name: "peers", placeholder: "RULE", repeated: true, initial: []string{"loop"},
-		usage: "whom clients may exchange packets with: loop = relayed transport addresses of this server only",
-		parse: parsePeers,
+		name: "peers", placeholder: "RULE", repeated: true, initialText: "loop, or the rules of peers-file",
+		usage: "whom clients may exchange packets with: loop = relayed transport addresses of this server; CIDR or CIDR:PORTS " +
+			"(10.0.0.0/8:5000-6000, [2001:db8::/32]:5000-6000) = these peers; dns:NAME or dns:NAME:PORTS = the addresses that NAME " +
+			"has; !CIDR or !CIDR:PORTS = denied even where another rule allows it. Loopback, link-local, metadata and multicast " +
+			"addresses and this server's own sockets are allowed only where a rule names just them",
+		example: []string{"loop", "10.0.0.0/8:5000-6000", "dns:relays.example.org"},
+		parse:   parsePeers,
+	},
+	{
+		name: "peers-file", placeholder: "FILE",
+		usage:   "rules as in peers, one in a line; read again when it changes. They are in force beside those of peers",
+		example: []string{"/etc/hairpin/peers"},
+		parse:   func(s *Settings, v value) error { return parseFileName(&s.PeersFile, v) },
 	},
 	{
 		name: "realm", placeholder: "REALM", initial: []string{"hairpin"},

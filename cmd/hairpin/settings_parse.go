@@ -176,16 +176,6 @@ func parseRelayPorts(s *Settings, v value) error {
 	return nil
 }
 
-func parsePeers(_ *Settings, v value) error {
-	switch {
-	case v.text == "loop":
-		return nil
-	case strings.HasPrefix(v.text, "dns:") || strings.ContainsAny(v.text, "./:"):
-		return wrong(fmt.Sprintf("the rule %q is not available yet, nor is any but loop", v.text), "write loop")
-	}
-	return wrong(fmt.Sprintf("%q is not a rule", v.text), "write loop")
-}
-
 func parseRealm(s *Settings, v value) error {
 	switch {
 	case strings.TrimSpace(v.text) == "":

@@ -96,7 +96,7 @@ func settle(given map[string][]value, found faults) (*Settings, error) {
 	}
 	found = append(found, s.checkTogether()...)
 	if len(found) == 0 {
-		found = s.checkCredentials()
+		found = append(s.checkCredentials(), s.checkPeers()...)
 	}
 	if err := found.err(); err != nil {
 		return nil, err

@@ -46,9 +46,11 @@ func TestWrongValue(t *testing.T) {
 		{"relay-ports", "1023-2000", `"1023-2000" holds well-known ports, which a relay should not hand out (RFC 8656 §7.2); begin at 1024 or above`},
 		{"relay-ports", "50000-65536", `"50000-65536" is not a range of ports; write MIN-MAX with ports from 1024 to 65535, such as 49152-65535`},
 		{"relay-cooldown", "0s", `"0s" is too short; write 1s or more, such as 30s`},
-		{"peers", "10.0.0.0/8", `the rule "10.0.0.0/8" is not available yet, nor is any but loop; write loop`},
-		{"peers", "dns:relay.example", `the rule "dns:relay.example" is not available yet, nor is any but loop; write loop`},
-		{"peers", "all", `"all" is not a rule; write loop`},
+		{"peers", "10.0.0.1/8", `"10.0.0.1/8" has bits set behind its length; write 10.0.0.0/8, or the address alone`},
+		{"peers", "relay.example:80", `"relay.example" is a name, not an address; write dns:relay.example:80`},
+		{"peers", "all", `"all" is not a rule; write loop, CIDR, CIDR:PORTS, !CIDR, !CIDR:PORTS, dns:NAME or dns:NAME:PORTS`},
+		{"peers-file", "", `is empty; name a file or leave it out`},
+		{"peers-file", "/dev/zero", `"/dev/zero" cannot be used: it is not a regular file; name a file that can be read, with one rule in a line`},
 		{"realm", "", `is empty; write a name such as example.org`},
 		{"realm", `a"b`, `"a\"b" contains a quotation mark or a backslash; write it without`},
 		{"realm", "a\nb", `"a\nb" contains a control character; write it without`},
@@ -128,6 +130,9 @@ func TestWrongCombination(t *testing.T) {
 		{"nothing to hand out", "--listen none --ice 127.0.0.1:1 --ice-url turn:a", `--listen: is none, and there are no credentials to hand out; give the secret that the relays have`},
 		{"two of one version", "--public-address 192.0.2.1 --public-address 192.0.2.2", `--public-address: 192.0.2.2 is a second address of its IP version, after 192.0.2.1; give at most one IPv4 and one IPv6 address`},
 		{"overlapping prefixes", "--relay-address 192.0.2.0/24 --relay-address 192.0.2.7", `--relay-address: "192.0.2.7" overlaps 192.0.2.0/24; remove one`},
+		{"peer rule twice", "--peers loop --peers loop", `--peers: "loop" is given twice; remove one`},
+		{"peers allowed and denied", "--peers 10.1.0.0/16 --peers !10.0.0.0/8", `--peers: "!10.0.0.0/8" denies all that "10.1.0.0/16" allows; remove one, or deny a part of it`},
+		{"peers denied only", "--peers !10.0.0.0/8", `--peers: "!10.0.0.0/8" and all other rules deny, so that clients could reach nobody; add loop, or a rule that allows something`},
 		{"user twice", "--user a:1 --user a:2", `--user: user "a" is given twice; remove one`},
 		{"secret twice", "--secret a --secret a", `--secret: is given twice; remove one`},
 		{"two tokens", "--admin-token a --admin-token-file /dev/null", `--admin-token-file: is given together with admin-token; give one of them`},
@@ -157,6 +162,7 @@ func TestGoodCombination(t *testing.T) {
 		"--admin [::1]:9478 --admin-token x",
 		"--realm föhn --software hairpin --log-level trace --log-format json",
 		"--peers loop --drain-timeout 0s",
+		"--peers loop --peers 10.0.0.0/8:5000-6000 --peers [2001:db8::/32]:80 --peers dns:relays --peers !10.1.0.0/16",
 		"--ice :8088 --secret s",
 		"--ice :8088 --user a:b --ice-key k --ice-key l",
 		"--ice 127.0.0.1:8088 --user a:b --ice-allow-origin * --ice-allow-origin http://localhost:8443 --ice-rate 0",
@@ -169,6 +175,32 @@ func TestGoodCombination(t *testing.T) {
 				t.Errorf("%d: %s", got.code, got.stderr)
 			}
 		})
+	}
+}
+
+// The rules of peers-file and of the settings are judged together, in both ways to start.
+func TestPeersFile(t *testing.T) {
+	for _, test := range []struct{ content, settings, answer string }{
+		{"loop\n10.0.0.0/8 # office\n", "", ""},
+		{"", "", ""},
+		{"!10.1.0.0/16\n", "peers: [loop, '10.0.0.0/8']\n", ""},
+		{"loop\nnonsense\n10.0.0.1/8", "", "peers:2: \"nonsense\" is not a rule; write loop, CIDR, CIDR:PORTS, !CIDR, !CIDR:PORTS, dns:NAME or dns:NAME:PORTS\n" +
+			"peers:3: \"10.0.0.1/8\" has bits set behind its length; write 10.0.0.0/8, or the address alone\n"},
+		{"\n10.1.0.0/16", "peers:\n  - '!10.0.0.0/8'\n  - loop\n", "peers:2: \"10.1.0.0/16\" is wholly denied by \"!10.0.0.0/8\"; remove one, or deny a part of it\n"},
+		{"loop", "peers:\n  - 10.0.0.0/8\n  - 10.0.0.0/8\n", "hairpin.yaml:4: peers: \"10.0.0.0/8\" is given twice; remove one\n"},
+	} {
+		writeFile(t, "peers-file: peers\n"+test.settings)
+		write(t, "peers", test.content)
+		code := exitGood
+		if test.answer != "" {
+			code = exitUsage
+		}
+		if got := hairpin(t, "config", "check", "hairpin.yaml"); got.code != code || got.stderr != test.answer {
+			t.Errorf("%q: %d, %s", test.content, got.code, got.stderr)
+		}
+		if got := hairpin(t, "config", "print", "--config", "hairpin.yaml"); got.code != code || got.stderr != test.answer {
+			t.Errorf("%q: %d, %s", test.content, got.code, got.stderr)
+		}
 	}
 }
 
