@@ -1,6 +1,9 @@
 package udp
 
-import "net/netip"
+import (
+	"errors"
+	"net/netip"
+)
 
 // Datagram is one received datagram, or several of one sender that the kernel delivered as one.
 type Datagram struct {
@@ -59,6 +62,23 @@ func (c *Conn) Receive(b *Batch) error {
 	}
 	return c.receiveFast(b)
 }
+
+// Take adds up to most datagrams to the Batch that are there already, as far as it has buffers, and returns how many; it
+// doesn't wait. Those that the Batch held stay valid. It returns net.ErrClosed after Close, and errors.ErrUnsupported on
+// the portable path.
+func (c *Conn) Take(b *Batch, most int) (int, error) {
+	if c.portable {
+		return 0, errors.ErrUnsupported
+	}
+	b.decoded = nil
+	return c.takeFast(b, most)
+}
+
+// Reset forgets what was taken.
+func (b *Batch) Reset() { b.n = 0 }
+
+// Full says whether there is no buffer left for Take.
+func (b *Batch) Full() bool { return b.n*b.step == len(b.slab) }
 
 // Len tells how many datagrams the last Receive brought.
 func (b *Batch) Len() int { return b.n }

@@ -29,6 +29,13 @@ type Options struct {
 	// Offload asks for the kernel's batching of datagrams, as far as it can; Conn.Offload tells what came of it. Linux only.
 	Offload Offload
 
+	// Errors has the kernel keep the ICMP messages about datagrams that left by this socket, for Conn.ICMP. Linux only.
+	Errors bool
+
+	// Like makes the socket share what another one knows, and still learns, of the kernel's batching, in place of
+	// Offload: thousands of sockets then ask once.
+	Like *Conn
+
 	// Portable takes the path over the standard library even where there is a faster one.
 	Portable bool
 }
@@ -44,7 +51,7 @@ type Conn struct {
 	packetInfo bool
 	portable   bool
 
-	offload offload
+	offload *offload // shared with other sockets where Options.Like asks for it
 }
 
 // controller gives the use of a descriptor, as part of syscall.RawConn does.
@@ -79,7 +86,7 @@ func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("udp: %w", err)
 	}
-	c := &Conn{packetInfo: o.PacketInfo, portable: o.Portable || !hasFastPath}
+	c := &Conn{packetInfo: o.PacketInfo, portable: o.Portable || !hasFastPath, offload: new(offload)}
 	c.local = numericZone(socket.LocalAddr().(*net.UDPAddr).AddrPort(), 0)
 	if err = c.adopt(socket.(*net.UDPConn)); err != nil {
 		return nil, fmt.Errorf("udp: listen %s: %w", addr, err)
@@ -88,7 +95,10 @@ func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
 		err = control(c.raw, setReusePort)
 	}
 	if err == nil && !c.portable {
-		err = control(c.raw, func(fd uintptr) error { c.offload.probe(fd, o.Offload); return nil })
+		if o.Like != nil {
+			c.offload = o.Like.offload
+		}
+		err = control(c.raw, func(fd uintptr) error { c.offload.apply(fd, o); return nil })
 	}
 	if err != nil {
 		c.Close()

@@ -37,6 +37,16 @@ func (o *offload) limitTo(network uint8) int {
 // maxSegment is more than any datagram has.
 const maxSegment = 65535
 
+// apply turns on for a socket what is known, or what is asked for and found.
+func (o *offload) apply(fd uintptr, ask Options) {
+	switch {
+	case ask.Like == nil:
+		o.probe(fd, ask.Offload)
+	case o.gro:
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_GRO, 1) // it was possible for the other socket
+	}
+}
+
 // probe turns on what is asked for and what the kernel has.
 func (o *offload) probe(fd uintptr, ask Offload) {
 	if ask.GRO {

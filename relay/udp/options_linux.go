@@ -35,6 +35,17 @@ func setOptions(fd uintptr, v4 bool, o Options) error {
 			return err
 		}
 	}
+	if o.Errors {
+		var err error
+		if v4 {
+			err = set(s, "IP_RECVERR", unix.IPPROTO_IP, unix.IP_RECVERR, 1)
+		} else {
+			err = set(s, "IPV6_RECVERR", unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := setBuffer(s, "SO_RCVBUF", unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.ReceiveBuffer); err != nil {
 		return err
 	}

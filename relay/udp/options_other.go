@@ -27,7 +27,7 @@ func buffers(uintptr) (receive, send int) { return 0, 0 }
 // offload has nothing to say here.
 type offload struct{}
 
-func (o *offload) probe(uintptr, Offload) {}
+func (o *offload) apply(uintptr, Options) {}
 
 func (o *offload) inUse() (Offload, error) { return Offload{}, nil }
 

@@ -14,16 +14,17 @@ const hasFastPath = true
 // the kernel writes back is set again between calls.
 type receiver struct {
 	// immutable
-	headers    []unix.Mmsghdr
-	vectors    []unix.Iovec
-	names      []sockaddr
-	control    [][controlSize / 8]uint64
-	idle, busy func(fd uintptr) // method values, made once because making them allocates
+	headers          []unix.Mmsghdr
+	vectors          []unix.Iovec
+	names            []sockaddr
+	control          [][controlSize / 8]uint64
+	idle, busy, take func(fd uintptr) // method values, made once because making them allocates
 
 	// owned by the goroutine that receives
 	dirty        int // headers that the kernel wrote to
 	wantsControl bool
 	controlRoom  int
+	asked        int // headers that the call under way may fill, from the n-th on
 
 	hot  bool // packets are coming: wait busily
 	poll [1]unix.PollFd
@@ -51,7 +52,7 @@ func newReceiver(b *Batch, messages int) *receiver {
 		h.SetIovlen(1)
 		h.Control = (*byte)(unsafe.Pointer(&r.control[i]))
 	}
-	r.idle, r.busy = r.waitIdle, r.waitBusy
+	r.idle, r.busy, r.take = r.waitIdle, r.waitBusy, r.takeNow
 	return r
 }
 
@@ -135,7 +136,7 @@ func (b *Batch) datagramFast(i int) Datagram {
 		Source:    parseSockaddr(&r.names[i]),
 		Truncated: m.Hdr.Flags&unix.MSG_TRUNC != 0,
 	}
-	if r.wantsControl && m.Hdr.Controllen > 0 {
+	if m.Hdr.Controllen > 0 {
 		control := unsafe.Slice((*byte)(unsafe.Pointer(&r.control[i])), controlSize)
 		parseControl(control[:min(int(m.Hdr.Controllen), controlSize)], &d)
 	}

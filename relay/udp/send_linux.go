@@ -55,7 +55,7 @@ func newSender(messages int) *sender {
 
 func (c *Conn) flushFast(q *Queue) (int, error) {
 	s := q.fast
-	s.messages, s.offload, s.sent, s.errno = q.messages[:q.n], &c.offload, 0, 0
+	s.messages, s.offload, s.sent, s.errno = q.messages[:q.n], c.offload, 0, 0
 	// Control keeps the descriptor open and, unlike Write, lets other goroutines send meanwhile. There is nothing to wait
 	// for: when the send buffer is full, datagrams are dropped.
 	err := c.raw.Control(s.call)
