@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
 // Allocation is what a client holds on the server (RFC 8656 §3): its five-tuple,
@@ -32,6 +34,7 @@ type Allocation struct {
 	// Immutable, read by the data plane.
 	FiveTuple FiveTuple
 	Client    Client
+	Socket    *udp.Conn // what is bound to Relayed; nil in loop mode
 
 	// Written by the data plane, by whoever relays packets from this client, and
 	// in the next line by whoever relays packets to it.

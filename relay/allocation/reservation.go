@@ -2,6 +2,8 @@ package allocation
 
 import (
 	"crypto/rand"
+
+	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
 // reservations are the ports that EVEN-PORT with the R bit set aside, each under
@@ -12,16 +14,18 @@ type reservations struct {
 }
 
 type reserved struct {
-	pool *pool
-	at   place
-	due  Time
+	pool   *pool
+	at     place
+	socket *udp.Conn // nil in loop mode
+	due    Time
 }
 
-func (r *reservations) add(p *pool, at place, now Time) (token [8]byte) {
+// add sets a place aside.
+func (r *reservations) add(res reserved, now Time) (token [8]byte) {
 	rand.Read(token[:]) // never fails (crypto/rand)
-	due := now.Add(ReservationLifetime)
-	r.byToken[token] = reserved{p, at, due}
-	r.expiry.push(token, due)
+	res.due = now.Add(ReservationLifetime)
+	r.byToken[token] = res
+	r.expiry.push(token, res.due)
 	return token
 }
 
@@ -43,10 +47,20 @@ func (r *reservations) expire(now Time) (more bool) {
 		if !ok {
 			return false
 		}
-		if res, ok := r.byToken[token]; ok {
-			delete(r.byToken, token)
-			res.pool.free(res.at)
-		}
+		r.giveBack(token)
 	}
 	return true
+}
+
+// giveBack frees a place, unless it was claimed.
+func (r *reservations) giveBack(token [8]byte) {
+	res, ok := r.byToken[token]
+	if !ok {
+		return
+	}
+	delete(r.byToken, token)
+	res.pool.free(res.at)
+	if res.socket != nil {
+		res.socket.Close()
+	}
 }

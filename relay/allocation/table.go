@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
 // Lifetimes of allocations (RFC 8656 §3.2, §7.2).
@@ -21,6 +23,7 @@ var (
 	ErrCapacity  = errors.New("no relayed transport address is free")               // 508
 	ErrFamily    = errors.New("no relay address of the requested family")           // 440
 	ErrToken     = errors.New("no reservation under this token, or not any longer") // 508
+	ErrSocket    = errors.New("no socket for the relayed transport address")        // 508
 )
 
 // Options configure a Table. The zero value of each field but Relay and Ports is
@@ -33,6 +36,10 @@ type Options struct {
 	TotalQuota int               // allocations; 0: no limit but addresses and memory
 	Now        func() time.Time  // nil: time.Now
 	Born, Died func(*Allocation) // nil: nobody listens; called without locks held
+
+	// Open binds a socket to a relayed transport address that was drawn; nil, or nil without an error: there shall be
+	// none. ErrBusy has another address drawn. Called without locks held. The Table closes the sockets.
+	Open func(netip.AddrPort) (*udp.Conn, error)
 }
 
 // Table holds all allocations of a server.
@@ -159,97 +166,6 @@ func (t *Table) Each(yield func(*Allocation) bool) {
 	}
 }
 
-// Request says what Create shall make. The control plane has validated it.
-type Request struct {
-	FiveTuple     FiveTuple
-	Client        Client
-	User          string
-	Family        Family        // of the relayed transport address; ignored with Token
-	EvenPort      bool          // EVEN-PORT
-	Reserve       bool          // its R bit
-	Token         *[8]byte      // RESERVATION-TOKEN; nil: none
-	Lifetime      time.Duration // granted
-	TransactionID [12]byte
-}
-
-// Create makes an allocation (RFC 8656 §7.2), or returns ErrMismatch,
-// ErrUserQuota, ErrCapacity, ErrFamily or ErrToken.
-func (t *Table) Create(r *Request, now Time) (*Allocation, error) {
-	a, stale, err := t.create(r, now)
-	if stale != nil {
-		t.died(stale)
-	}
-	if err == nil && t.options.Born != nil {
-		t.options.Born(a)
-	}
-	return a, err
-}
-
-func (t *Table) create(r *Request, now Time) (a, stale *Allocation, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if old := t.findTuple(&r.FiveTuple); old != nil {
-		if !old.expired(now) {
-			return nil, nil, ErrMismatch
-		}
-		t.endLocked(old, Expired, now)
-		stale = old
-	}
-	if t.options.TotalQuota > 0 && t.Count() >= t.options.TotalQuota {
-		return nil, stale, ErrCapacity
-	}
-	if t.options.UserQuota > 0 && t.perUser[r.User] >= t.options.UserQuota {
-		return nil, stale, ErrUserQuota
-	}
-	p, at, token, err := t.placeLocked(r, now)
-	if err != nil {
-		return nil, stale, err
-	}
-	t.lastID++
-	a = &Allocation{
-		ID: t.lastID, FiveTuple: r.FiveTuple, Client: r.Client, User: r.User,
-		Relayed: p.addrPort(at), TransactionID: r.TransactionID,
-		Token: token, HasToken: r.Reserve && r.Token == nil,
-		Lifetime: r.Lifetime, CreatedAt: now,
-	}
-	a.expires.Store(int64(now.Add(r.Lifetime)))
-	t.perUser[a.User]++
-	t.count.Add(1)
-	t.wheel.put(a, now)
-	t.byRelayed.insert(t.key.relayed(a.Relayed), a)
-	t.byTuple.insert(t.key.tuple(&a.FiveTuple), a)
-	return a, stale, nil
-}
-
-// placeLocked finds a relayed transport address: the reserved one of a token, or a
-// random one.
-func (t *Table) placeLocked(r *Request, now Time) (p *pool, at place, token [8]byte, err error) {
-	if r.Token != nil {
-		res, ok := t.reservations.claim(*r.Token, now)
-		if !ok {
-			return nil, 0, token, ErrToken
-		}
-		return res.pool, res.at, token, nil
-	}
-	if !t.HasFamily(r.Family) {
-		return nil, 0, token, ErrFamily
-	}
-	p = t.pool(r.Family)
-	more := t.coolLocked(now)
-	at, ok := p.draw(r.EvenPort, r.Reserve)
-	for !ok && more {
-		more = t.coolLocked(now)
-		at, ok = p.draw(r.EvenPort, r.Reserve)
-	}
-	if !ok {
-		return nil, 0, token, ErrCapacity
-	}
-	if r.Reserve {
-		token = t.reservations.add(p, at+1, now)
-	}
-	return p, at, token, nil
-}
-
 // Refresh sets the allocation's life to lifetime from now on (RFC 8656 §8.2).
 func (t *Table) Refresh(a *Allocation, lifetime time.Duration, now Time) {
 	t.mu.Lock()
@@ -283,16 +199,14 @@ func (t *Table) endLocked(a *Allocation, why Reason, now Time) bool {
 	t.wheel.take(a)
 	p := t.pool(a.Family())
 	p.release(p.placeOf(a.Relayed), now)
-	if n := t.perUser[a.User]; n > 1 {
-		t.perUser[a.User] = n - 1
-	} else {
-		delete(t.perUser, a.User)
-	}
-	t.count.Add(-1)
+	t.dismissLocked(a.User)
 	return true
 }
 
 func (t *Table) died(a *Allocation) {
+	if a.Socket != nil {
+		a.Socket.Close()
+	}
 	if t.options.Died != nil {
 		t.options.Died(a)
 	}
@@ -304,4 +218,14 @@ func (t *Table) DeleteAll(why Reason) {
 		t.Delete(a, why)
 		return true
 	})
+}
+
+// Close ends every allocation and reservation, with their sockets. Nothing may be created any longer.
+func (t *Table) Close() {
+	t.DeleteAll(Shutdown)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for token := range t.reservations.byToken {
+		t.reservations.giveBack(token)
+	}
 }

@@ -1,0 +1,203 @@
+package allocation
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hairpin-turn/hairpin/relay/udp"
+)
+
+// ErrBusy is what Options.Open returns when somebody else on the host has the address.
+var ErrBusy = errors.New("the transport address is in use by another socket of this host")
+
+// openTries is how many addresses are drawn for one allocation when others on the host have them. With nine of ten ports
+// in use one allocation of a thousand fails.
+const openTries = 64
+
+// Request says what Create shall make. The control plane has validated it.
+type Request struct {
+	FiveTuple     FiveTuple
+	Client        Client
+	User          string
+	Family        Family        // of the relayed transport address; ignored with Token
+	EvenPort      bool          // EVEN-PORT
+	Reserve       bool          // its R bit
+	Token         *[8]byte      // RESERVATION-TOKEN; nil: none
+	Lifetime      time.Duration // granted
+	TransactionID [12]byte
+}
+
+// Create makes an allocation (RFC 8656 §7.2), or returns ErrMismatch,
+// ErrUserQuota, ErrCapacity, ErrFamily, ErrToken or ErrSocket.
+//
+//	admit ──► seat ──────────────► settle ──► Born
+//	            ▲ ErrBusy │ Open
+//	            └─────────┘
+//
+// The lock is let go between the steps, so that nobody waits while a socket is
+// opened; the allocation counts against the quotas from the first one on.
+func (t *Table) Create(r *Request, now Time) (*Allocation, error) {
+	stale, err := t.admit(r, now)
+	if stale != nil {
+		t.died(stale)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := t.seat(r, now)
+	var a *Allocation
+	if err == nil {
+		a, err = t.settle(r, &s, now)
+	} else {
+		t.mu.Lock()
+		t.dismissLocked(r.User)
+		t.mu.Unlock()
+	}
+	if err == nil && t.options.Born != nil {
+		t.options.Born(a)
+	}
+	return a, err
+}
+
+// admit counts a newcomer, unless there is no room for one. stale is what it found
+// expired in its place.
+func (t *Table) admit(r *Request, now Time) (stale *Allocation, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if old := t.findTuple(&r.FiveTuple); old != nil {
+		if !old.expired(now) {
+			return nil, ErrMismatch
+		}
+		t.endLocked(old, Expired, now)
+		stale = old
+	}
+	if t.options.TotalQuota > 0 && t.Count() >= t.options.TotalQuota {
+		return stale, ErrCapacity
+	}
+	if t.options.UserQuota > 0 && t.perUser[r.User] >= t.options.UserQuota {
+		return stale, ErrUserQuota
+	}
+	t.perUser[r.User]++
+	t.count.Add(1)
+	return stale, nil
+}
+
+// dismissLocked is admit's inverse.
+func (t *Table) dismissLocked(user string) {
+	if n := t.perUser[user]; n > 1 {
+		t.perUser[user] = n - 1
+	} else {
+		delete(t.perUser, user)
+	}
+	t.count.Add(-1)
+}
+
+// seat is a relayed transport address with what is bound to it.
+type seat struct {
+	pool   *pool
+	at     place
+	socket *udp.Conn
+	token  [8]byte // of the port above it
+}
+
+// seat finds a relayed transport address: the reserved one of a token, or a
+// random one.
+func (t *Table) seat(r *Request, now Time) (seat, error) {
+	if r.Token != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		res, ok := t.reservations.claim(*r.Token, now)
+		if !ok {
+			return seat{}, ErrToken
+		}
+		return seat{pool: res.pool, at: res.at, socket: res.socket}, nil
+	}
+	if !t.HasFamily(r.Family) {
+		return seat{}, ErrFamily
+	}
+	s := seat{pool: t.pool(r.Family)}
+	for range openTries {
+		var ok bool
+		if s.at, ok = t.draw(s.pool, r, now); !ok {
+			return seat{}, ErrCapacity
+		}
+		var above *udp.Conn
+		var err error
+		s.socket, above, err = t.open(&s, r.Reserve)
+		if err == nil {
+			if r.Reserve {
+				t.mu.Lock()
+				s.token = t.reservations.add(reserved{pool: s.pool, at: s.at + 1, socket: above}, now)
+				t.mu.Unlock()
+			}
+			return s, nil
+		}
+		// It rests like one that was used, so that it isn't drawn again at once.
+		t.mu.Lock()
+		s.pool.release(s.at, now)
+		if r.Reserve {
+			s.pool.release(s.at+1, now)
+		}
+		t.mu.Unlock()
+		if !errors.Is(err, ErrBusy) {
+			return seat{}, fmt.Errorf("%w: %w", ErrSocket, err)
+		}
+	}
+	return seat{}, ErrCapacity
+}
+
+// draw takes a free place.
+func (t *Table) draw(p *pool, r *Request, now Time) (at place, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	more := t.coolLocked(now)
+	at, ok = p.draw(r.EvenPort, r.Reserve)
+	for !ok && more {
+		more = t.coolLocked(now)
+		at, ok = p.draw(r.EvenPort, r.Reserve)
+	}
+	return at, ok
+}
+
+// open binds the sockets of a place and, for a reservation, of the port above it.
+func (t *Table) open(s *seat, pair bool) (socket, above *udp.Conn, err error) {
+	if t.options.Open == nil {
+		return nil, nil, nil
+	}
+	if socket, err = t.options.Open(s.pool.addrPort(s.at)); err != nil || !pair {
+		return socket, nil, err
+	}
+	if above, err = t.options.Open(s.pool.addrPort(s.at + 1)); err != nil && socket != nil {
+		socket.Close()
+		socket = nil
+	}
+	return socket, above, err
+}
+
+// settle makes the allocation at its seat, unless somebody else has made one for the
+// five-tuple since admit.
+func (t *Table) settle(r *Request, s *seat, now Time) (*Allocation, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.findTuple(&r.FiveTuple) != nil {
+		t.dismissLocked(r.User)
+		s.pool.release(s.at, now)
+		if s.socket != nil {
+			s.socket.Close()
+		}
+		return nil, ErrMismatch
+	}
+	t.lastID++
+	a := &Allocation{
+		ID: t.lastID, FiveTuple: r.FiveTuple, Client: r.Client, User: r.User, Socket: s.socket,
+		Relayed: s.pool.addrPort(s.at), TransactionID: r.TransactionID,
+		Token: s.token, HasToken: r.Reserve && r.Token == nil,
+		Lifetime: r.Lifetime, CreatedAt: now,
+	}
+	a.expires.Store(int64(now.Add(r.Lifetime)))
+	t.wheel.put(a, now)
+	t.byRelayed.insert(t.key.relayed(a.Relayed), a)
+	t.byTuple.insert(t.key.tuple(&a.FiveTuple), a)
+	return a, nil
+}
