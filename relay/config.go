@@ -22,16 +22,20 @@ type Config struct {
 	PublicAddresses []netip.Addr         // what clients are told to connect to; at most one per family; empty: see Listener
 	RelayAddresses  []netip.Prefix       // empty: the public addresses
 	RelayPorts      allocation.PortRange // zero: 49152-65535 (RFC 8656 §7.2)
-	Cooldown        time.Duration        // of a relayed transport address; 0: allocation.DefaultCooldown
-	UserQuota       int                  // allocations per user; 0: no limit
-	TotalQuota      int                  // allocations; 0: no limit
-	Peers           peers.Options        // whom clients may exchange packets with; zero: loop, relayed transport addresses of this server
-	Auth            auth.Options
-	Software        string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
-	Log             logging.LoggerFactory // nil: pion's default
-	Workers         int                   // UDP loops per socket address; 0: one per CPU (GOMAXPROCS)
-	Offload         udp.Offload           // the kernel's batching of datagrams, as far as it has it
-	PortableUDP     bool                  // don't use the platform's batched system calls
+	// RelayBind maps relay addresses to the addresses of this host that stand for them behind a 1:1 NAT. A relay address
+	// that the host doesn't have stands, unless it is mapped, behind the host's first global address of its family. Without
+	// peers beyond the process nothing is bound.
+	RelayBind   map[netip.Addr]netip.Addr
+	Peers       peers.Options // with whom clients may exchange packets; zero: with each other; Own is filled in
+	Cooldown    time.Duration // of a relayed transport address; 0: allocation.DefaultCooldown
+	UserQuota   int           // allocations per user; 0: no limit
+	TotalQuota  int           // allocations; 0: no limit
+	Auth        auth.Options
+	Software    string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
+	Log         logging.LoggerFactory // nil: pion's default
+	Workers     int                   // UDP loops per socket address; 0: one per CPU (GOMAXPROCS)
+	Offload     udp.Offload           // the kernel's batching of datagrams, as far as it has it
+	PortableUDP bool                  // don't use the platform's batched system calls
 }
 
 // Listener is an address that clients connect to.

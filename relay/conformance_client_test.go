@@ -414,6 +414,9 @@ func (c *caller) wantChannel(number uint16, data []byte) {
 	}
 }
 
+// deadline is when a wait that begins now is given up.
+func deadline() time.Time { return time.Now().Add(patience) }
+
 // eventually waits for what the server does after its answer has left, such as counting it.
 func eventually(t testing.TB, what string, true func() bool) {
 	t.Helper()

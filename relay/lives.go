@@ -29,12 +29,18 @@ func (s *Server) born(a *allocation.Allocation) {
 	n := &s.lives.sockets[a.Client.Listener]
 	n.live.Add(1)
 	n.total.Add(1)
+	if a.Socket != nil {
+		s.relayed.watch(a)
+	}
 	s.log.Infof("allocation %d created: user=%q listener=%s client=%s relay=%s lifetime=%s",
 		a.ID, a.User, s.listenerName(a), a.FiveTuple.Client, a.Relayed, a.Lifetime)
 }
 
 // died logs and counts the end of one.
 func (s *Server) died(a *allocation.Allocation) {
+	if a.Socket != nil {
+		s.relayed.forget(a)
+	}
 	lived := s.table.Now().Sub(a.CreatedAt)
 	s.lives.sockets[a.Client.Listener].live.Add(-1)
 	s.lives.observe(lived)

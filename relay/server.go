@@ -16,6 +16,7 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/control"
 	"github.com/hairpin-turn/hairpin/relay/forward"
+	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/stream"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
@@ -40,6 +41,8 @@ type Server struct {
 	plane   *forward.Plane
 	toolbox toolbox
 	sockets []socket // in the order of allocation.Client.Listener
+	policy  *peers.Policy
+	relayed *relayedSockets // nil: nothing is bound to relayed transport addresses
 	loops   []*udpLoop
 	stop    chan struct{} // closed by Close
 
@@ -203,19 +206,28 @@ func (s *Server) wire() (err error) {
 	for i := range s.sockets {
 		public = append(public, s.sockets[i].public.Addr())
 	}
-	s.table, err = allocation.NewTable(allocation.Options{
+	if err := s.admitPeers(); err != nil {
+		return err
+	}
+	options := allocation.Options{
 		Relay: s.config.relayPrefixes(public), Ports: s.config.RelayPorts, Cooldown: s.config.Cooldown,
 		UserQuota: s.config.UserQuota, TotalQuota: s.config.TotalQuota,
 		Born: s.born, Died: s.died,
-	})
-	if err != nil {
+	}
+	if s.policy.External() {
+		if s.relayed, err = s.newRelayedSockets(options.Relay); err != nil {
+			return err
+		}
+		options.Open = s.relayed.open
+	}
+	if s.table, err = allocation.NewTable(options); err != nil {
 		return err
 	}
 	s.control = control.New(control.Options{
-		Table: s.table, Auth: s.auth, Software: s.config.Software, Stats: s.stats, Log: s.config.Log.NewLogger("control"),
+		Table: s.table, Auth: s.auth, Peers: s.policy, Software: s.config.Software, Stats: s.stats, Log: s.config.Log.NewLogger("control"),
 	})
 	s.lives.sockets = make([]lifeCount, len(s.sockets))
-	s.plane = forward.New(s.table, len(s.sockets))
+	s.plane = forward.New(s.table, s.policy, len(s.sockets))
 	s.toolbox.keep = toolsPerProcessor * ownProcessors()
 	s.toolbox.make = func() *tools {
 		return &tools{forwarder: s.plane.NewForwarder(s.conns(0)), control: s.control.NewWorker(), reply: make([]byte, 0, maxReply)}
@@ -225,6 +237,9 @@ func (s *Server) wire() (err error) {
 		for n, conn := range s.sockets[i].conns {
 			s.loops = append(s.loops, s.newLoop(i, n, conn))
 		}
+	}
+	if s.relayed != nil {
+		return s.pollRelayed()
 	}
 	return nil
 }
@@ -243,7 +258,10 @@ func (s *Server) conns(n int) []*udp.Conn {
 
 // newLoop makes the loop of worker n at one socket.
 func (s *Server) newLoop(index, n int, conn *udp.Conn) *udpLoop {
-	local := s.sockets[index].local
+	var local netip.AddrPort
+	if conn != nil {
+		local = s.sockets[index].local
+	}
 	return &udpLoop{
 		conn: conn, local: local, table: s.table, log: s.log, stop: s.stop,
 		batch:     udp.NewBatch(batchMessages, batchBytes),
@@ -251,7 +269,7 @@ func (s *Server) newLoop(index, n int, conn *udp.Conn) *udpLoop {
 		control:   s.control.NewWorker(),
 		origin: control.Origin{
 			FiveTuple: allocation.FiveTuple{Server: local, Transport: allocation.UDP},
-			Client:    allocation.Client{Listener: index},
+			Client:    allocation.Client{Listener: index, Loop: len(s.loops)},
 		},
 		replies: make([]byte, 0, replyBytes),
 	}
@@ -274,6 +292,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	running.Go(func() { s.table.Run(ctx) })
+	running.Go(func() { s.policy.Run(ctx) })
 	failed := make(chan error, 1)
 	running.Go(func() { failed <- s.auth.Run(ctx) })
 
@@ -288,7 +307,10 @@ func (s *Server) Run(ctx context.Context) error {
 	cancel()
 	s.Close()
 	running.Wait()
-	s.table.DeleteAll(allocation.Shutdown)
+	s.table.Close()
+	if s.relayed != nil {
+		s.relayed.readers.Wait()
+	}
 	return err
 }
 
@@ -296,6 +318,11 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Close() {
 	s.once.Do(func() {
 		close(s.stop)
+		for _, l := range s.loops {
+			if l.relayed != nil {
+				l.relayed.poller.Close()
+			}
+		}
 		for i := range s.sockets {
 			for _, c := range s.sockets[i].conns {
 				c.Close()

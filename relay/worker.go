@@ -35,6 +35,7 @@ type udpLoop struct {
 	stop  <-chan struct{}
 
 	batch     *udp.Batch
+	relayed   *polled // sockets of relayed transport addresses that this loop reads as well; nil: none
 	forwarder *forward.Forwarder
 	control   *control.Worker
 	origin    control.Origin // of the datagram in hand
@@ -46,6 +47,10 @@ type udpLoop struct {
 
 // run relays until the socket is closed.
 func (l *udpLoop) run() {
+	if l.relayed != nil {
+		l.poll()
+		return
+	}
 	for {
 		if err := l.conn.Receive(l.batch); err != nil {
 			if errors.Is(err, net.ErrClosed) || !l.pause(err) {

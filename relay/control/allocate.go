@@ -39,6 +39,8 @@ func (w *Worker) allocate(r *request) *protocolError {
 		return errNoReservation
 	case errors.Is(err, allocation.ErrCapacity):
 		return errNoRelayedAddress
+	case errors.Is(err, allocation.ErrSocket): // whoever opens sockets says why
+		return errNoSocket
 	}
 	return unexpected(err)
 }
@@ -73,8 +75,8 @@ func (w *Worker) readAllocate(r *request, wanted *allocation.Request) *protocolE
 		return errTransport
 	}
 
-	// Item 4 asks nothing: DONT-FRAGMENT is supported. What goes to a peer of this
-	// server stays inside the process, so nothing is ever fragmented on that way.
+	// Item 4 asks nothing: DONT-FRAGMENT is supported. What goes to another client stays
+	// inside the process and is never fragmented; towards peers outside DF is set.
 
 	family, hasFamily, err := m.RequestedAddressFamily()
 	if err != nil {

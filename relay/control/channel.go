@@ -36,7 +36,7 @@ func (w *Worker) channelBind(r *request) *protocolError {
 	if !sameFamily(r.allocation, peer.Addr()) {
 		return errPeerFamily
 	}
-	if !w.h.table.RelaysPort(peer) {
+	if !w.h.allows(peer) {
 		return errPeerForbidden
 	}
 	err = r.allocation.Bind(number, peer, r.now)

@@ -103,6 +103,7 @@ var (
 	errUserQuota          = &protocolError{code: quotaReached, cause: "the user holds as many allocations as one may"}
 	errNoReservation      = &protocolError{code: insufficientCapacity, cause: "RESERVATION-TOKEN names no reservation"}
 	errNoRelayedAddress   = &protocolError{code: insufficientCapacity, cause: "no relayed transport address is free"}
+	errNoSocket           = &protocolError{code: insufficientCapacity, cause: "the host gives no socket for a relayed transport address"}
 )
 
 // Refresh, CreatePermission and ChannelBind.
@@ -112,7 +113,7 @@ var (
 	errBadPeer          = &protocolError{code: badRequest, cause: "XOR-PEER-ADDRESS is malformed"}
 	errManyPeers        = &protocolError{code: badRequest, cause: "more than one XOR-PEER-ADDRESS"}
 	errPeerFamily       = &protocolError{code: peerFamilyMismatch, cause: "XOR-PEER-ADDRESS is of another family than the relayed transport address"}
-	errPeerForbidden    = &protocolError{code: forbidden, cause: "peer is not a relayed transport address of this server"}
+	errPeerForbidden    = &protocolError{code: forbidden, cause: "the server's rules don't allow this peer"}
 	errTooManyPeers     = &protocolError{code: insufficientCapacity, cause: "the allocation holds as many peers as one may"}
 	errNoChannelNumber  = &protocolError{code: badRequest, cause: "CHANNEL-NUMBER is missing"}
 	errBadChannelNumber = &protocolError{code: badRequest, cause: "CHANNEL-NUMBER is malformed or out of range"}

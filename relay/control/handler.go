@@ -32,6 +32,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
@@ -39,6 +40,7 @@ import (
 type Options struct {
 	Table    *allocation.Table
 	Auth     *auth.Authenticator
+	Peers    *peers.Policy         // with whom clients may exchange packets; nil: with each other
 	Software string                // SOFTWARE of authenticated Allocate and Refresh answers; empty: none
 	Log      logging.LeveledLogger // nil: silent
 	Stats    *Stats                // nil: nobody wants to know
@@ -50,6 +52,7 @@ type Options struct {
 type Handler struct {
 	table    *allocation.Table
 	auth     *auth.Authenticator
+	peers    *peers.Policy
 	software string
 	log      logging.LeveledLogger // may be nil
 	stats    *Stats
@@ -58,9 +61,12 @@ type Handler struct {
 
 // New makes a Handler.
 func New(o Options) *Handler {
-	h := &Handler{table: o.Table, auth: o.Auth, software: o.Software, log: o.Log, stats: o.Stats, now: o.Now}
+	h := &Handler{table: o.Table, auth: o.Auth, peers: o.Peers, software: o.Software, log: o.Log, stats: o.Stats, now: o.Now}
 	if h.stats == nil {
 		h.stats = new(Stats)
+	}
+	if h.peers == nil {
+		h.peers = peers.LoopOnly()
 	}
 	if h.now == nil {
 		h.now = time.Now

@@ -22,7 +22,7 @@ func (w *Worker) createPermission(r *request) *protocolError {
 	}
 	// RFC 8656 §9: a permission is for an IP address, the port is ignored.
 	for _, address := range w.addresses {
-		if !w.h.table.Relays(address) {
+		if !w.h.allowsAddress(address) {
 			return errPeerForbidden
 		}
 	}
@@ -36,6 +36,19 @@ func (w *Worker) createPermission(r *request) *protocolError {
 	}
 	w.reply.Success(&w.message)
 	return nil
+}
+
+// allowsAddress says whether clients may have a permission for an IP address: one that
+// relayed transport addresses are drawn from, or of some peer outside.
+func (h *Handler) allowsAddress(ip netip.Addr) bool {
+	rules := h.peers.Set()
+	return rules.Loop() && h.table.Relays(ip) || rules.AllowsAddress(ip)
+}
+
+// allows says the same of a transport address and a channel.
+func (h *Handler) allows(peer netip.AddrPort) bool {
+	rules := h.peers.Set()
+	return rules.Loop() && h.table.RelaysPort(peer) || rules.Allows(peer)
 }
 
 // readPeers reads every XOR-PEER-ADDRESS into w.peers: at least one, none malformed

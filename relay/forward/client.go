@@ -11,44 +11,73 @@ import (
 // maxMessage is what a STUN message's length field can say, alignment included.
 const maxMessage = 0xFFFC
 
-// toClient queues a packet of the route for the client at its end: as ChannelData
-// where that bound a channel to the sender, else as a Data indication
-// (RFC 8656 §11.3, §12.7). The new header overwrites the old one; only where it is
-// longer, it goes into an array of its own, to be gathered by the kernel.
-func (f *Forwarder) toClient(p packet) {
-	to, peer := f.route.to, f.route.from.Relayed
+// leg is the way from the relay to a client.
+type leg struct {
+	to      *allocation.Allocation // nil: not looked for, or not to be reached
+	sender  netip.AddrPort         // the peer that the client gets the packets from
+	channel uint16                 // that the client bound to it; 0: none
+	down    plainCount             // not in to.Down yet
+}
+
+// aim completes a leg to a client.
+func (l *leg) aim(to *allocation.Allocation, sender netip.AddrPort, now allocation.Time) {
+	l.to, l.sender = to, sender
+	if channel := to.ChannelTo(sender, now); channel != nil {
+		l.channel = channel.Number
+	}
+}
+
+// settle ends a leg and publishes its counts.
+func (l *leg) settle() {
+	if l.to != nil {
+		l.down.publish(&l.to.Down)
+	}
+	*l = leg{}
+}
+
+// toClient queues a packet for the client at the end of a leg: as ChannelData where
+// that bound a channel to the sender, else as a Data indication (RFC 8656 §11.3,
+// §12.7). The new header overwrites the old one; only where it is longer, it goes
+// into an array of its own, to be gathered by the kernel.
+func (f *Forwarder) toClient(l *leg, p packet) bool {
+	to := l.to
 	var head, body []byte
 	pad := 0
-	if f.route.channel != 0 {
-		body = p.bytes[p.offset-wire.ChannelHeaderSize : p.offset+p.length]
-		wire.PutChannelHeader(body, f.route.channel, p.length)
+	if l.channel != 0 {
+		if p.offset >= wire.ChannelHeaderSize {
+			body = p.bytes[p.offset-wire.ChannelHeaderSize : p.offset+p.length]
+			wire.PutChannelHeader(body, l.channel, p.length)
+		} else {
+			head, body = f.head()[:wire.ChannelHeaderSize], p.data()
+			wire.PutChannelHeader(head, l.channel, p.length)
+		}
 		if to.Client.Stream != nil {
 			pad = wire.Padding(p.length) // a stream pads, a datagram need not (RFC 8656 §12.5)
 		}
 	} else {
-		size := wire.DataHeaderSize(peer.Addr())
+		size := wire.DataHeaderSize(l.sender.Addr())
 		pad = wire.Padding(p.length)
 		if size-wire.HeaderSize+p.length+pad > maxMessage {
 			f.dropDown(to, DropTooLarge, p.length)
-			return
+			return false
 		}
 		if p.offset >= size {
 			body = p.bytes[p.offset-size : p.offset+p.length]
 			head = body[:size]
-			f.putDataHeader(head, peer, p.length)
+			f.putDataHeader(head, l.sender, p.length)
 			head = nil
 		} else {
 			head, body = f.head()[:size], p.data()
-			f.putDataHeader(head, peer, p.length)
+			f.putDataHeader(head, l.sender, p.length)
 		}
 	}
-	if f.queue(&to.Client, head, body, pad) {
-		f.route.down.add(p.length)
-		f.counts.listeners[to.Client.Listener].clientOut.add(p.length)
-		f.counts.hairpin++
-	} else {
+	if !f.queue(&to.Client, head, body, pad) {
 		f.dropDown(to, DropQueueFull, p.length)
+		return false
 	}
+	l.down.add(p.length)
+	f.counts.listeners[to.Client.Listener].clientOut.add(p.length)
+	return true
 }
 
 func (f *Forwarder) putDataHeader(b []byte, peer netip.AddrPort, length int) {

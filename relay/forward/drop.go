@@ -12,6 +12,7 @@ const (
 	DropNoAllocation                 // the five-tuple has no allocation
 	DropNoChannel                    // the channel number isn't bound
 	DropNoPermission                 // the client has no permission for this peer
+	DropPeerNotAllowed               // the server's rules don't let clients exchange packets with this peer
 	DropNoPeer                       // nobody has this relayed transport address
 	DropPeerNoPermission             // the peer's client has no permission for the sender
 	DropTooLarge                     // payload doesn't fit behind the header that it needs
@@ -27,6 +28,7 @@ var dropNames = [drops]string{
 	DropNoAllocation:     "no_allocation",
 	DropNoChannel:        "no_channel",
 	DropNoPermission:     "no_permission",
+	DropPeerNotAllowed:   "peer_not_allowed",
 	DropNoPeer:           "no_peer",
 	DropPeerNoPermission: "peer_no_permission",
 	DropTooLarge:         "too_large",

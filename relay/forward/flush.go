@@ -13,6 +13,7 @@ func (f *Forwarder) send() {
 	for i := range f.queues {
 		f.flushQueue(i)
 	}
+	f.flushOutside()
 	f.flushStreams()
 	f.used = 0
 }

@@ -53,7 +53,7 @@ func newRig(t testing.TB, aStream, bStream bool) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{table: table, plane: forward.New(table, 1)}
+	r := &rig{table: table, plane: forward.New(table, nil, 1)}
 	server := listen(t)
 	r.forwarder = r.plane.NewForwarder([]*udp.Conn{server})
 	r.a, r.b = r.endpoint(t, server, aStream), r.endpoint(t, server, bStream)

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -20,6 +21,7 @@ const (
 // Plane is what the forwarders of a server share.
 type Plane struct {
 	table     *allocation.Table
+	policy    *peers.Policy
 	listeners int
 
 	mu         sync.Mutex
@@ -27,22 +29,30 @@ type Plane struct {
 	retired    Totals       // of all others; guarded by mu
 }
 
-// New makes a data plane over table for that many listeners.
-func New(table *allocation.Table, listeners int) *Plane {
-	return &Plane{table: table, listeners: listeners, retired: Totals{Listeners: make([]ListenerTotals, listeners)}}
+// New makes a data plane over table for that many listeners. policy says with which
+// peers clients may exchange packets; nil: with each other.
+func New(table *allocation.Table, policy *peers.Policy, listeners int) *Plane {
+	if policy == nil {
+		policy = peers.LoopOnly()
+	}
+	return &Plane{table: table, policy: policy, listeners: listeners, retired: Totals{Listeners: make([]ListenerTotals, listeners)}}
 }
 
 // Forwarder is one goroutine's part of the data plane. Between Begin and Flush it
 // collects what goes out.
 type Forwarder struct {
-	table *allocation.Table
-	now   allocation.Time
+	table  *allocation.Table
+	policy *peers.Policy
+	now    allocation.Time
+	rules  *peers.Set // of this batch
 
 	client *allocation.Allocation // whose packet was the last; nil: none, or Forget
 	route  route
+	inward leg // of the last datagram that a peer sent
 
 	conns   []*udp.Conn  // by listener, nil for stream listeners
 	queues  []*udp.Queue // by listener, likewise
+	outside outside
 	streams []allocation.Stream
 	heads   [][maxDataHeader]byte // headers that didn't fit into the received bytes
 	used    int                   // of heads
@@ -58,7 +68,7 @@ func (p *Plane) NewForwarder(conns []*udp.Conn) *Forwarder {
 	var seed [32]byte
 	crand.Read(seed[:]) // never fails (crypto/rand)
 	f := &Forwarder{
-		table: p.table, conns: conns, queues: make([]*udp.Queue, len(conns)),
+		table: p.table, policy: p.policy, conns: conns, queues: make([]*udp.Queue, len(conns)),
 		streams: make([]allocation.Stream, 0, queueStreams),
 		heads:   make([][maxDataHeader]byte, queueMessages),
 		ids:     rand.NewChaCha8(seed),
@@ -87,7 +97,7 @@ func (p *Plane) Retire(f *Forwarder) {
 }
 
 // Begin starts a batch that was received at now.
-func (f *Forwarder) Begin(now allocation.Time) { f.now = now }
+func (f *Forwarder) Begin(now allocation.Time) { f.now, f.rules = now, f.policy.Set() }
 
 // transactionID fills id with the next random transaction ID (RFC 8489 §5).
 func (f *Forwarder) transactionID(id *[12]byte) {

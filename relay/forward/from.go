@@ -10,6 +10,7 @@ type packet struct {
 	bytes  []byte // the whole frame, ours to write to
 	offset int    // of the data in it
 	length int    // of the data
+	whole  bool   // it must not be fragmented: DONT-FRAGMENT
 }
 
 func (p *packet) data() []byte { return p.bytes[p.offset : p.offset+p.length] }
@@ -35,12 +36,12 @@ func (f *Forwarder) ChannelData(tuple *allocation.FiveTuple, b []byte) {
 		f.settle()
 		f.route = route{from: from, number: number, peer: channel.Peer, via: channel}
 	}
-	f.hairpin(packet{b, wire.ChannelHeaderSize, len(data)})
+	f.relay(packet{bytes: b, offset: wire.ChannelHeaderSize, length: len(data)})
 }
 
 // Send relays a Send indication that came from the client of tuple
-// (RFC 8656 §11.2). DONT-FRAGMENT asks for nothing here: no datagram of the
-// server's own leaves towards the peer.
+// (RFC 8656 §11.2). DONT-FRAGMENT asks for nothing where the peer is another client
+// of this server: no datagram leaves towards it.
 func (f *Forwarder) Send(tuple *allocation.FiveTuple, b []byte) {
 	var s wire.Send
 	if !wire.ParseSend(b, &s) {
@@ -59,7 +60,7 @@ func (f *Forwarder) Send(tuple *allocation.FiveTuple, b []byte) {
 		f.settle()
 		f.route = route{from: from, peer: s.Peer}
 	}
-	f.hairpin(packet{b, s.Offset, s.Length})
+	f.relay(packet{bytes: b, offset: s.Offset, length: s.Length, whole: s.DontFragment})
 }
 
 // from finds the allocation that a client's packet belongs to; it counts the

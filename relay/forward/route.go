@@ -12,50 +12,57 @@ import (
 // moment, the batch's. What changes an allocation on this goroutine meanwhile
 // calls Forget.
 //
-//	unset ──ChannelData, Send──► from, peer ──hairpin──► found: to, channel
+//	unset ──ChannelData, Send──► from, peer ──relay──► found: onward, or outward
 //	  ▲                                                         │
 //	  └─────────────── settle: another way, Forget, Flush ──────┘
 type route struct {
 	from   *allocation.Allocation // nil: unset
 	number uint16                 // channel that from's client sends on; 0: Send indications
-	peer   netip.AddrPort         // relayed transport address that it sends to
+	peer   netip.AddrPort         // transport address that it sends to
 	via    *allocation.Channel    // by that channel; nil: by Send indications
 
-	to      *allocation.Allocation // nil: not looked for, or not to be reached
-	channel uint16                 // that to's client bound to from; 0: none
+	onward  leg     // to the client that has peer as its relayed transport address
+	outward outward // to a peer that nobody here has
 
-	up, down plainCount // not in from.Up and to.Down yet
+	up plainCount // not in from.Up yet
 }
 
 // Forget drops what is remembered of the batch's earlier packets. It must be
 // called after anything on this goroutine that may have changed an allocation.
 func (f *Forwarder) Forget() {
 	f.settle()
+	f.inward.settle()
 	f.client = nil
 }
 
 // settle ends a route and publishes its counts.
 func (f *Forwarder) settle() {
 	r := &f.route
-	if r.to != nil {
+	if r.from != nil {
 		r.up.publish(&r.from.Up)
-		r.down.publish(&r.to.Down)
+		r.onward.settle()
 	}
-	r.from, r.to = nil, nil
+	*r = route{}
 }
 
-// hairpin turns a packet of the route around to the client that has the peer as
-// its relayed transport address, if that client permits the sender
-// (RFC 8656 §11.3, §12.7).
-func (f *Forwarder) hairpin(p packet) {
+// relay sends a packet of the route to the peer. A client that has the peer as its
+// relayed transport address gets it at once, if it permits the sender
+// (RFC 8656 §11.3, §12.7): that is the hairpin.
+func (f *Forwarder) relay(p packet) {
 	r := &f.route
-	if r.to == nil && !f.find(p.length) {
+	if r.onward.to == nil && !r.outward.found && !f.find(p.length) {
 		return
 	}
 	r.up.add(p.length)
 	f.counts.listeners[r.from.Client.Listener].peerOut.add(p.length)
-	f.counts.listeners[r.to.Client.Listener].peerIn.add(p.length)
-	f.toClient(p)
+	if r.outward.found {
+		f.toPeer(p)
+		return
+	}
+	f.counts.listeners[r.onward.to.Client.Listener].peerIn.add(p.length)
+	if f.toClient(&r.onward, p) {
+		f.counts.hairpin++
+	}
 }
 
 // find completes the route, or counts a packet of that length as dropped.
@@ -68,7 +75,10 @@ func (f *Forwarder) find(length int) bool {
 		to = f.table.FindRelayed(r.peer, f.now)
 	}
 	if to == nil {
-		f.dropUp(r.from, DropNoPeer, length)
+		return f.findOutside(length)
+	}
+	if !f.rules.Loop() && !f.rules.Allows(r.peer) {
+		f.dropUp(r.from, DropPeerNotAllowed, length)
 		return false
 	}
 	if !to.Permitted(r.from.Relayed.Addr(), f.now) {
@@ -78,9 +88,6 @@ func (f *Forwarder) find(length int) bool {
 		f.dropDown(to, DropPeerNoPermission, length)
 		return false
 	}
-	r.to = to
-	if channel := to.ChannelTo(r.from.Relayed, f.now); channel != nil {
-		r.channel = channel.Number
-	}
+	r.onward.aim(to, r.from.Relayed, f.now)
 	return true
 }

@@ -108,3 +108,24 @@ func PutDataHeader(b []byte, tid *[12]byte, peer netip.AddrPort, length int) {
 	binary.BigEndian.PutUint16(b[size-4:], uint16(AttrData))
 	binary.BigEndian.PutUint16(b[size-2:], uint16(length))
 }
+
+// AppendICMP appends a Data indication that carries, in place of data, what an ICMP message says of a datagram that went
+// to peer (RFC 8656 §11.5, §18.13). mtu, in bytes, goes with a message that the datagram was too big; else it is 0.
+func AppendICMP(dst []byte, tid *[12]byte, peer netip.AddrPort, kind, code uint8, mtu uint32) []byte {
+	const size = 8
+	address := addressSize(peer.Addr())
+	dst = binary.BigEndian.AppendUint16(dst, typeData)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(attributeHeaderSize+address+attributeHeaderSize+size))
+	dst = binary.BigEndian.AppendUint32(dst, cookie)
+	dst = append(dst, tid[:]...)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(AttrXORPeerAddress))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(address))
+	at := len(dst)
+	dst = append(dst, make([]byte, address)...)
+	putXORAddress(dst[at:], tid, peer)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(AttrICMP))
+	dst = binary.BigEndian.AppendUint16(dst, size)
+	dst = append(dst, 0, 0) // reserved
+	dst = binary.BigEndian.AppendUint16(dst, uint16(kind&0x7F)<<9|uint16(code))
+	return binary.BigEndian.AppendUint32(dst, mtu)
+}
