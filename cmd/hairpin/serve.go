@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -165,6 +166,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 	config := relay.Config{
 		PublicAddresses: s.PublicAddress,
 		RelayAddresses:  s.RelayAddress,
+		RelayBind:       s.RelayBind,
 		RelayPorts:      s.RelayPorts,
 		Cooldown:        s.RelayCooldown,
 		UserQuota:       s.UserQuota,
@@ -177,10 +179,28 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		Offload:         s.Offload,
 	}
 	config.Auth.Log = log.NewLogger("auth")
+	config.Peers.Own = s.httpAddresses
 	for _, l := range s.Listen {
 		config.Listeners = append(config.Listeners, relay.Listener{Scheme: l.scheme, Address: l.address(), Name: l.String()})
 	}
 	return config
+}
+
+// httpAddresses lists where the admin address and the ICE service can be reached, which is nothing for clients' packets.
+func (s *Settings) httpAddresses() []netip.AddrPort {
+	var own []netip.AddrPort
+	for _, a := range []netip.AddrPort{s.Admin, s.ICE} {
+		switch {
+		case !a.IsValid():
+		case !a.Addr().IsUnspecified():
+			own = append(own, a)
+		default:
+			for _, ip := range append(relay.HostAddresses(), s.PublicAddress...) {
+				own = append(own, netip.AddrPortFrom(ip, a.Port()))
+			}
+		}
+	}
+	return own
 }
 
 // untilSignal returns a context that ends at the first SIGINT or SIGTERM. The second one ends the process at once, also

@@ -21,6 +21,7 @@ type Settings struct {
 	ListenNone    bool // Listen is empty on purpose: only credentials are handed out
 	PublicAddress []netip.Addr
 	RelayAddress  []netip.Prefix
+	RelayBind     map[netip.Addr]netip.Addr // what of this host stands for a relay address behind a NAT
 	RelayPorts    allocation.PortRange
 	RelayCooldown time.Duration
 
@@ -107,9 +108,10 @@ var settingsTable = []setting{
 	},
 	{
 		name: "relay-address", placeholder: "IP-or-PREFIX", repeated: true, initialText: "the public address",
-		usage: "relayed transport addresses that are handed out, IPv4 and IPv6. Nothing is bound to them, so they need not exist on " +
-			"this host; with a prefix each allocation gets an address of its own",
-		example: []string{"203.0.113.10", "2001:db8:0:1::/64"},
+		usage: "relayed transport addresses that are handed out, IPv4 and IPv6. With a prefix each allocation gets an address of its own. " +
+			"With --peers loop nothing is bound to them, so they need not exist on this host. Else sockets are: to this host's first " +
+			"global address where it doesn't have the relay address (1:1 NAT), or to OWN with IP=OWN",
+		example: []string{"203.0.113.10", "198.51.100.7=10.0.0.5", "2001:db8:0:1::/64"},
 		parse:   parseRelayAddress,
 	},
 	{

@@ -114,7 +114,40 @@ var neverRelayed = []struct {
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
+// parseRelayAddress reads an address, a prefix, or ADDRESS=OWN: an address that a 1:1 NAT translates, and that of this
+// host which it stands for.
 func parseRelayAddress(s *Settings, v value) error {
+	if public, own, mapped := strings.Cut(v.text, "="); mapped {
+		return parseMappedRelayAddress(s, public, own)
+	}
+	return addRelayAddress(s, v)
+}
+
+func parseMappedRelayAddress(s *Settings, public, own string) error {
+	behind, err := parseAddress(own)
+	if err != nil {
+		return err
+	}
+	address, err := parseAddress(public)
+	switch {
+	case err != nil:
+		return err
+	case address.Is4() != behind.Is4():
+		return wrong(fmt.Sprintf("%q and %q are of different IP versions", public, own), "write the address of this host that a 1:1 NAT translates into the first one")
+	case behind.IsUnspecified() || behind.IsMulticast():
+		return wrong(fmt.Sprintf("%q is no address of a host", own), "write the address of this host that a 1:1 NAT translates into the first one")
+	}
+	if err := addRelayAddress(s, value{text: public}); err != nil {
+		return err
+	}
+	if s.RelayBind == nil {
+		s.RelayBind = make(map[netip.Addr]netip.Addr)
+	}
+	s.RelayBind[address] = behind
+	return nil
+}
+
+func addRelayAddress(s *Settings, v value) error {
 	var prefix netip.Prefix
 	if strings.Contains(v.text, "/") {
 		p, err := netip.ParsePrefix(v.text)
