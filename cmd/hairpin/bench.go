@@ -81,6 +81,7 @@ func benchCommand() *cli.Command {
 			text("realm", "`REALM` of the credentials", "the one that the server names"),
 			choice("remote", "load a server even though it is not on this host: it is yours, and so is the network on the way", false),
 			number("pairs", "`NUMBER` of pairs of clients", 10, ""),
+			text("echo", "`IP:PORT` of an echo server that all clients talk to in place of each other; each packet passes the server twice, and its processor time is told for one passage", ""),
 			number("size", "payload of a packet in `BYTES`", 200, ""),
 			&cli.Float64Flag{Name: "rate", EnvVars: env("rate"), Usage: "`PACKETS` per second, all clients together", DefaultText: "as many as --in-flight allows"},
 			choice("saturate", "as many packets as --in-flight allows, which is the default; excludes --rate", false),
@@ -203,6 +204,15 @@ func benchOptions(c *cli.Context) (load.Options, probe.URI, error) {
 		prefix, err := netip.ParsePrefix(s)
 		if o.ClientsFrom = prefix.Masked(); err != nil {
 			found = append(found, fault{"--clients-from", fmt.Sprintf("%q is no prefix", s), "write for example 127.64.0.0/10"})
+		}
+	}
+	if s := c.String("echo"); s != "" {
+		echo, err := netip.ParseAddrPort(s)
+		if o.Echo = echo; err != nil {
+			found = append(found, fault{"--echo", fmt.Sprintf("%q is not IP:PORT", s), "write for example 127.0.0.1:7"})
+		}
+		if o.Mode != load.Relay {
+			found = append(found, fault{"--echo", "has no meaning where no packets are sent", "leave it out"})
 		}
 	}
 	for _, wrong := range o.Validate() {

@@ -59,6 +59,7 @@ type benchCase struct {
 	args    []string
 	metrics []metric
 	bare    bool // the bare loop can take part
+	outside bool // the peer is an echo server outside
 	half    bool // at half of what the rival itself relayed in the first case
 }
 
@@ -70,6 +71,9 @@ var cases = []benchCase{
 	{name: "many", title: "200 B, 2,000 clients, saturated", args: []string{"--pairs", "1000", "--in-flight", "2000"}, metrics: []metric{cpu}, bare: true},
 	{name: "burst", title: "200 B, bursts of 8, each one message", args: []string{"--pairs", "10", "--burst", "8"}, metrics: []metric{cpu, throughput}, bare: true},
 	{name: "indications", title: "200 B, Send and Data indications", args: []string{"--pairs", "10", "--indications"}, metrics: []metric{cpu}},
+	{name: "outside", title: "200 B, 20 clients, to an echo server and back, saturated", args: []string{"--pairs", "10"}, metrics: []metric{cpu, throughput}, outside: true},
+	{name: "outside-rate", title: "200 B, 20 clients, to an echo server and back, 10,000 packets/s", args: []string{"--pairs", "10", "--rate", "10000"}, metrics: []metric{cpu}, outside: true},
+	{name: "outside-burst", title: "200 B, bursts of 8, to an echo server and back", args: []string{"--pairs", "10", "--burst", "8"}, metrics: []metric{cpu}, outside: true},
 	{name: "tcp", title: "200 B, TCP to TCP", args: []string{"--pairs", "10", "--transport", "tcp"}, metrics: []metric{cpu}},
 	{name: "allocations", title: "401, Allocate, ChannelBind, Refresh", args: []string{"--allocations"}, metrics: []metric{perSecond}},
 	{name: "memory", title: "10,000 allocations, one channel each", args: []string{"--hold", "10000", "--duration", "1s"}, metrics: []metric{bytes}},
@@ -109,6 +113,17 @@ func (b *bench) measure(ctx context.Context, f figures, r rival, c benchCase) er
 			return nil
 		}
 		args = append(slices.Clone(args), "--rate", strconv.Itoa(int(median(saturation)/2)))
+	}
+	if c.outside {
+		stop, err := startEcho(ctx, b.port+1)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		args = append(slices.Clone(args), "--echo", fmt.Sprintf("127.0.0.1:%d", b.port+1))
+		r.command = slices.Concat(r.command, r.outside)
+	} else {
+		r.command = slices.Concat(r.command, r.inside)
 	}
 	var o *output
 	for try := 1; ; try++ {

@@ -43,6 +43,9 @@ func main() {
 		Commands: []*cli.Command{{
 			Name: "pion", Usage: "serve with pion/turn's server on 127.0.0.1:PORT, UDP and TCP", ArgsUsage: "PORT",
 			Action: func(c *cli.Context) error { return servePion(c.Context, c.Args().First()) },
+		}, {
+			Name: "echo", Usage: "send back whatever comes to UDP port PORT of 127.0.0.1", ArgsUsage: "PORT",
+			Action: func(c *cli.Context) error { return serveEcho(c.Context, c.Args().First()) },
 		}},
 	}
 	if err := app.RunContext(ctx, os.Args); err != nil {

@@ -24,7 +24,9 @@ const (
 type rival struct {
 	name    string
 	command []string
-	bare    bool // no credentials, UDP channels only
+	inside  []string // more arguments where peers are other clients
+	outside []string // or beyond the server
+	bare    bool     // no credentials, UDP channels only
 }
 
 // available lists the rivals that this machine can run and names those that it
@@ -37,7 +39,9 @@ func available(hairpin, loop string, port int) []rival {
 	}
 	all := []rival{
 		{name: "hairpin", command: []string{hairpin, "serve", "--listen", "udp://127.0.0.1:" + at, "--listen", "tcp://127.0.0.1:" + at,
-			"--user", user + ":" + password, "--admin", "off", "--log-level", "warn", "--relay-address", "10.0.0.0/8"}},
+			"--user", user + ":" + password, "--admin", "off", "--log-level", "warn"},
+			inside:  []string{"--relay-address", "10.0.0.0/8"},
+			outside: []string{"--relay-address", "127.0.0.1", "--peers", "127.0.0.1"}},
 		{name: "coturn", command: []string{"turnserver", "-n", "--no-cli", "--no-tls", "--no-dtls", "-L", "127.0.0.1", "-p", at, "-a",
 			"-u", user + ":" + password, "-r", realm, "--allow-loopback-peers", "--relay-ip", "127.0.0.1", "-m", "1", "--log-file", os.DevNull}},
 		{name: "pion/turn v3", command: []string{own, "pion", at}},

@@ -133,10 +133,10 @@ func (g *generator) build(dst []byte, i int32) []byte {
 			r.AddUint32(wire.AttrRequestedAddressFamily, f<<24)
 		}
 	case permit:
-		r.AddAddress(wire.AttrXORPeerAddress, g.clients[g.partner(i)].relayed)
+		r.AddAddress(wire.AttrXORPeerAddress, g.peer(i))
 	case bind:
 		r.AddUint32(wire.AttrChannelNumber, uint32(c.channel)<<16)
-		r.AddAddress(wire.AttrXORPeerAddress, g.clients[g.partner(i)].relayed)
+		r.AddAddress(wire.AttrXORPeerAddress, g.peer(i))
 	case release:
 		r.AddUint32(wire.AttrLifetime, 0)
 	}

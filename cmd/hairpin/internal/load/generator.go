@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync/atomic"
@@ -173,12 +174,21 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 
 func (g *generator) clock() int64 { return int64(time.Since(g.start)) }
 
-// partner is the client that a client sends to; the last one of an odd number sends to itself.
+// partner is the client that a client sends to; the last one of an odd number sends to itself, and so does everybody
+// whose peer is an echo.
 func (g *generator) partner(i int32) int32 {
-	if p := i ^ 1; int(p) < len(g.clients) && g.options.Mode != Allocations {
+	if p := i ^ 1; int(p) < len(g.clients) && g.options.Mode != Allocations && !g.options.Echo.IsValid() {
 		return p
 	}
 	return i
+}
+
+// peer is the transport address that a client sends to.
+func (g *generator) peer(i int32) netip.AddrPort {
+	if g.options.Echo.IsValid() {
+		return g.options.Echo
+	}
+	return g.clients[g.partner(i)].relayed
 }
 
 // loop receives, works and sends until until says so, or the user has had enough. work tells how many packets or requests

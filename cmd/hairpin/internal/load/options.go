@@ -62,6 +62,10 @@ type Options struct {
 	Pairs         int       // of clients that send to each other, both ways
 	Count         int       // Hold: allocations
 
+	// Echo is a peer outside the server that sends every datagram back to where it came from: each client of the pairs then
+	// talks to it and hears itself. The zero value is none: the two of a pair talk to each other.
+	Echo netip.AddrPort
+
 	Size        int     // bytes of a packet's payload, at least MinSize
 	Indications bool    // Send and Data indications instead of channels
 	Burst       int     // packets that a client sends at once

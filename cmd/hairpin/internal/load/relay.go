@@ -43,7 +43,11 @@ func (g *generator) runRelay() (*Result, error) {
 	r := g.result(first, last)
 	r.SetUp, r.Pairs = took, len(t.clients)/2
 	r.Packets = g.packets(first, last, drained, t)
-	r.each(r.Packets.Relayed)
+	passages := r.Packets.Relayed
+	if o.Echo.IsValid() {
+		passages *= 2 // there and back
+	}
+	r.each(passages)
 	r.Limit = r.limit()
 	return r, nil
 }

@@ -109,7 +109,7 @@ func (g *generator) admit(i int32) {
 		c.channel, what = wire.MinChannel+uint16(i)&(wire.MaxChannel-wire.MinChannel), bind
 	}
 	if g.options.Mode == Relay {
-		c.head = sendHead(c.head[:0], c.channel, g.clients[g.partner(i)].relayed, c.tid, g.options.Size)
+		c.head = sendHead(c.head[:0], c.channel, g.peer(i), c.tid, g.options.Size)
 	}
 	g.ask(i, what)
 }

@@ -175,7 +175,7 @@ func (t *traffic) arrive(i int32, b []byte) {
 			g.tally.damaged++
 			return
 		}
-		mine = peer == g.clients[from].relayed
+		mine = peer == g.peer(i)
 		payload = data
 	} else {
 		number, data, ok := wire.ParseChannelData(b)
