@@ -102,7 +102,7 @@ func ParseRule(text string) (Rule, error) {
 	case rest == "loop":
 		return Rule{}, wrong(`"!loop" denies what is only allowed when it is listed`, "leave both loop and !loop out")
 	case deny && isName:
-		return Rule{}, wrong(quote(text)+" denies a name, whose addresses are not known at all times", "write !CIDR")
+		return Rule{}, deniesName(text)
 	case isName:
 		return parseName(text, host)
 	}
@@ -184,9 +184,22 @@ func noPrefix(text, host string) error {
 	case strings.Contains(host, "/"):
 		return wrong(quote(text)+" is not a prefix", "write one, such as 10.0.0.0/8 or 2001:db8::/32")
 	case strings.Contains(host, ".") && checkName(host) == nil:
-		return wrong(quote(host)+" is a name, not an address", "write dns:"+strings.TrimPrefix(text, "!"))
+		if strings.HasPrefix(text, "!") {
+			return deniesName(text)
+		}
+		meant := Rule{kind: name, name: host, ports: everyPort}
+		if _, portText, ok := strings.Cut(text, ":"); ok {
+			if p, err := parsePorts(text, portText); err == nil {
+				meant.ports = p
+			}
+		}
+		return wrong(quote(host)+" is a name, not an address", "write "+meant.String())
 	}
 	return wrong(quote(text)+" is not a rule", "write "+forms)
+}
+
+func deniesName(text string) error {
+	return wrong(quote(text)+" denies a name, whose addresses are not known at all times", "write !CIDR")
 }
 
 func parsePorts(text, portText string) (ports, error) {
@@ -207,10 +220,10 @@ func parsePorts(text, portText string) (ports, error) {
 
 func parseName(text, rest string) (Rule, error) {
 	host, portText, hasPorts := strings.Cut(rest, ":")
-	if _, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
-		return Rule{}, wrong(quote(text)+" gives an address for a name", "write "+strings.Trim(rest, "[]"))
-	} else if _, err := netip.ParseAddr(host); err == nil {
-		return Rule{}, wrong(quote(text)+" gives an address for a name", "write "+rest)
+	if r, err := parseNetwork(text, rest); err == nil {
+		return Rule{}, wrong(quote(text)+" gives an address for a name", "write "+r.String())
+	} else if a, err := netip.ParseAddr(host); err == nil {
+		return Rule{}, wrong(quote(text)+" gives an address for a name", "write "+a.String())
 	}
 	if err := checkName(host); err != nil {
 		return Rule{}, wrong(fmt.Sprintf("%s: the name %s", quote(text), err), "write dns:NAME or dns:NAME:PORTS with a name such as relays.example.org")
