@@ -47,6 +47,11 @@ func (s *Server) ICEURLs() []string {
 // RelayPrefixes lists what relayed transport addresses are drawn from.
 func (s *Server) RelayPrefixes() []netip.Prefix { return s.table.RelayPrefixes() }
 
+// Capacity is how many allocations there are addresses for, both families together.
+func (s *Server) Capacity() uint64 {
+	return s.table.Capacity(allocation.IPv4) + s.table.Capacity(allocation.IPv6)
+}
+
 // RelayPorts returns the range of their ports.
 func (s *Server) RelayPorts() allocation.PortRange { return s.config.RelayPorts }
 

@@ -138,6 +138,9 @@ func (noRelay) Wall(allocation.Time) time.Time                   { return starte
 
 var started = time.Now() // of the process
 
+// roomyDescriptors is how many file descriptors are enough not to be warned about.
+const roomyDescriptors = 1 << 14
+
 // announce logs what was opened.
 func announce(log logging.LeveledLogger, s *Settings, server *relay.Server) {
 	log.Infof("hairpin %s", readBuild())
@@ -145,7 +148,14 @@ func announce(log logging.LeveledLogger, s *Settings, server *relay.Server) {
 		for _, l := range server.ListenerInfos() {
 			log.Infof("listening on %s at %s, clients connect to %s", l.Name, l.Address, l.Public)
 		}
-		log.Infof("relayed addresses: %s, ports %s", spellPrefixes(server.RelayPrefixes()), server.RelayPorts())
+		capacity := server.Capacity()
+		log.Infof("relayed addresses: %s, ports %s: room for %d allocations", spellPrefixes(server.RelayPrefixes()), server.RelayPorts(), capacity)
+		if capacity < 2 {
+			log.Warnf("relay-ports %s: a call takes two allocations; name a larger range, or more relay addresses", server.RelayPorts())
+		}
+		if limit, known := descriptorLimit(); known && server.Peers().External() && limit < min(capacity, roomyDescriptors) {
+			log.Warnf("peers beyond this server take a file descriptor for each allocation, and there are %d: raise the limit (ulimit -n, LimitNOFILE=), or set --total-quota", limit)
+		}
 		if !s.Loop {
 			log.Warnf("no peer rule is loop: clients of this server reach each other only where another rule allows their relayed addresses")
 		}

@@ -93,6 +93,9 @@ func NewTable(o Options) (*Table, error) {
 	return t, nil
 }
 
+// Capacity is how many relayed transport addresses of a family there are.
+func (t *Table) Capacity(f Family) uint64 { return t.pool(f).size * uint64(t.options.Ports.size()) }
+
 // pool returns the family's pool; f is IPv4 or IPv6.
 func (t *Table) pool(f Family) *pool { return &t.pools[f-IPv4] }
 
