@@ -1,0 +1,113 @@
+package quality
+
+import "time"
+
+// stream is one SSRC's state, written under its Tracker's lock.
+type stream struct {
+	packets uint64 // all that carried the SSRC
+	bytes   uint64
+	sequence
+	timing
+	ssrc uint32
+	pt   uint8
+}
+
+// newStream begins with two packets that followed each other (RFC 3550 §A.1).
+func newStream(first, second *packet) *stream {
+	s := &stream{packets: 2, bytes: uint64(first.size) + uint64(second.size), ssrc: second.ssrc, pt: second.pt}
+	s.sequence.begin(second.sequence)
+	s.timing.begin(first)
+	s.arrived(second)
+	s.advanced(second)
+	return s
+}
+
+// add counts a packet.
+func (s *stream) add(p *packet) {
+	s.packets++
+	s.bytes += uint64(p.size)
+	s.pt = p.pt
+	s.arrived(p)
+	before := s.highest
+	switch s.sequence.add(p.sequence) {
+	case ahead:
+		s.advanced(p)
+	case renewed:
+		if step := p.sequence - uint16(before); step < 1<<15 && s.continues(p) {
+			s.outage(before, uint32(step))
+			s.advanced(p)
+		} else {
+			s.follow(p)
+		}
+	}
+}
+
+// outage takes a restart back: the timestamps went on, so what was skipped before the last two packets is lost.
+func (s *stream) outage(before, step uint32) {
+	s.restarts--
+	s.highest = before + step
+	s.lost += uint64(step - 2)
+	s.longestLoss = max(s.longestLoss, step-2)
+}
+
+// Stream is what is known of an RTP stream: one SSRC in one direction. Its zero value is no stream.
+type Stream struct {
+	SSRC        uint32
+	PayloadType uint8 // of the last packet
+
+	Packets uint64 // that carried the SSRC, in any order and number
+	Bytes   uint64 // of these, with RTP's header, without TURN's
+
+	// RFC 3550 §A.3. Expected are the packets that were sent as far as sequence numbers tell, Lost those of them that did
+	// not arrive: up to now, because one that is late arrives yet.
+	Expected, Lost  uint64
+	Duplicates      uint64 // arrived before
+	Reordered       uint64 // arrived behind a higher number, not counted in Lost
+	Stray           uint64 // far from the others' numbers, and nothing followed
+	Restarts        uint32 // numbers and timestamps began elsewhere
+	LongestLoss     uint32 // most packets missing in a row when the next arrived
+	HighestSequence uint32 // extended by wraps (RFC 3550 §6.4.1)
+
+	// Interarrival jitter (RFC 3550 §A.8) now and on average over the stream; known once ClockRate, which is inferred from
+	// the timestamps' progress, is not 0. A rate that no usual payload type has is ClockUnusual.
+	Jitter, MeanJitter time.Duration
+	ClockRate          uint32 // Hz
+	ClockUnusual       bool
+
+	LongestGap time.Duration // between packets
+	Stalls     uint32        // gaps of more than 500 ms
+	Stalled    time.Duration // their sum
+	Silence    time.Duration // since the last packet, in neither of the above yet
+
+	Bitrate     uint64 // bits per second over the last one to two seconds
+	First, Last int64  // arrivals, in nanoseconds of the clock that Observe's moments are of
+}
+
+// Loss returns the fraction of expected packets that were lost, from 0 to 1.
+func (s *Stream) Loss() float64 { return s.LossSince(&Stream{}) }
+
+// LossSince returns the fraction of the packets expected since an earlier reading that were lost, from 0 to 1; late ones
+// of the time before count as 0 (RFC 3550 §A.3).
+func (s *Stream) LossSince(earlier *Stream) float64 {
+	if s.Expected <= earlier.Expected || s.Lost <= earlier.Lost {
+		return 0
+	}
+	return min(1, float64(s.Lost-earlier.Lost)/float64(s.Expected-earlier.Expected))
+}
+
+// report returns what is known at a moment.
+func (s *stream) report(now int64) Stream {
+	r := Stream{
+		SSRC: s.ssrc, PayloadType: s.pt, Packets: s.packets, Bytes: s.bytes,
+		Expected: s.packets - s.duplicates - s.strays + s.lost, Lost: s.lost,
+		Duplicates: s.duplicates, Reordered: s.late, Stray: s.strays,
+		Restarts: s.restarts, LongestLoss: s.longestLoss, HighestSequence: s.highest,
+		Jitter: time.Duration(s.jitter >> 4), ClockRate: s.clock.rate, ClockUnusual: s.clock.odd,
+		LongestGap: time.Duration(s.longestGap), Stalls: s.stalls, Stalled: time.Duration(s.stalled),
+		Silence: time.Duration(max(0, now-s.last)), Bitrate: s.bitrate(now), First: s.first, Last: s.last,
+	}
+	if s.jitterCount > 0 {
+		r.MeanJitter = time.Duration(s.jitterSum / uint64(s.jitterCount) << 10)
+	}
+	return r
+}
