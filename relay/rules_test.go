@@ -24,12 +24,13 @@ var floors = map[string][]string{
 	"relay/udp":        {},
 	"relay/peers":      {},
 	"relay/quality":    {},
+	"relay/events":     {"relay/quality"},
 	"relay/allocation": {"relay/quality", "relay/udp"},
 	"relay/stream":     {"relay/wire"},
 	"relay/forward":    {"relay/allocation", "relay/peers", "relay/quality", "relay/udp", "relay/wire"},
 	"relay/control":    {"auth", "relay/allocation", "relay/peers", "relay/wire"},
-	"relay":            {"auth", "relay/allocation", "relay/control", "relay/forward", "relay/peers", "relay/quality", "relay/stream", "relay/udp", "relay/wire"},
-	"metrics":          {"auth", "relay", "relay/allocation", "relay/control", "relay/forward", "relay/peers", "relay/quality", "relay/stream", "relay/udp", "relay/wire"},
+	"relay":            {"auth", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/stream", "relay/udp", "relay/wire"},
+	"metrics":          {"auth", "relay", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/stream", "relay/udp", "relay/wire"},
 }
 
 // fields says in which rooms (and the rooms within them) a dependency may be imported outside tests; "" is the whole

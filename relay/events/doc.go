@@ -1,0 +1,16 @@
+// Package events owns the event stream: one JSON line for each allocation's birth and death and for each refusal, to a
+// file, to standard output or to an HTTP server, for billing and support.
+//
+// It refuses to make anybody wait: what a Writer has no room for is lost, counted, and told to the reader of the stream
+// by a line of its own. It refuses to guess: lines keep their order, and a line that may have been delivered is sent
+// again only to HTTP servers, which see its number.
+//
+//	Emit ─► queue ─► Run: encode, join what waits ─► sink: file, stdout, HTTP ─┬─► done
+//	  └─ full: lost                                     ▲                      ├─ refused for good: lost
+//	                                                    └──── wait, again ─────┴─ failed; lost after giveUp
+//
+// # Goroutines
+//
+// Any goroutine may call Emit, Reopen and Counts. Run's own goroutine encodes and writes; Run waits for it, but not
+// longer than the grace: one that hangs in a write of a dead disk or pipe is left to the end of the process.
+package events
