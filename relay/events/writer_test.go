@@ -50,7 +50,6 @@ type fake struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
 	answer  func(lines []byte) (int, error) // nil: takes all
-	opened  int
 	closed  bool
 	writes  int
 	blocked chan struct{} // not nil: writes wait for it
@@ -73,7 +72,7 @@ func (f *fake) write(ctx context.Context, lines []byte) (int, error) {
 	return n, err
 }
 
-func (f *fake) reopen() error { f.opened++; return nil }
+func (f *fake) reopen() error { f.text.Reset(); return nil }
 func (f *fake) close() error  { f.closed = true; return nil }
 
 // read returns the events in what was written, each by its type and allocation, "lost" with how many are missing.
@@ -305,6 +304,38 @@ func TestTornLine(t *testing.T) {
 		}
 		expect(t, rest, "lost 2", "birth 3")
 		if w.Counts() != (Counts{Written: 1, Failed: 2}) {
+			t.Errorf("%+v", w.Counts())
+		}
+	})
+}
+
+// A file that is full within a line and moved away leaves the whole line to the next.
+func TestReopenWithinALine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		f.answer = func(lines []byte) (int, error) {
+			switch f.writes {
+			case 1:
+				return bytes.IndexByte(lines, '\n') + 6, errors.New("disk full")
+			case 2:
+				return 0, errors.New("disk full")
+			}
+			return len(lines), nil
+		}
+		o := (&log{}).options("", 0)
+		w := newWriter(&o, f)
+		w.Emit(birth(1))
+		w.Emit(birth(2))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- w.Run(ctx) }()
+		time.Sleep(firstWait + 1)
+		w.Reopen()
+		synctest.Wait()
+		cancel()
+		<-done
+		expect(t, f.text.String(), "birth 2")
+		if w.Counts() != (Counts{Written: 2}) {
 			t.Errorf("%+v", w.Counts())
 		}
 	})

@@ -273,9 +273,9 @@ func TestSizes(t *testing.T) {
 		size uintptr
 		most uintptr
 	}{
-		{"stream", reflect.TypeFor[stream]().Size(), 256},
+		{"stream", reflect.TypeFor[stream]().Size(), 240},
 		{"Tracker", reflect.TypeFor[Tracker]().Size(), 512},
-		{"inbox", reflect.TypeFor[inbox]().Size(), 384},
+		{"inbox", reflect.TypeFor[inbox]().Size(), 288},
 		{"Slot", reflect.TypeFor[Slot]().Size(), 8},
 	} {
 		if c.size > c.most {
