@@ -12,6 +12,7 @@ import (
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/peers"
+	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -30,6 +31,7 @@ type Config struct {
 	Cooldown    time.Duration // of a relayed transport address; 0: allocation.DefaultCooldown
 	UserQuota   int           // allocations per user; 0: no limit
 	TotalQuota  int           // allocations; 0: no limit
+	Quality     quality.Mode  // whose media are looked at; zero: nobody's
 	Auth        auth.Options
 	Software    string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
 	Log         logging.LoggerFactory // nil: pion's default

@@ -82,7 +82,7 @@ func scale(b *testing.B, n int) {
 	debug.FreeOSMemory()
 	b.ReportMetric(float64(resident(b)-before)/float64(n), "idle-B/alloc")
 
-	plane := forward.New(table, nil, 1)
+	plane := forward.New(forward.Options{Table: table, Listeners: 1})
 	forwarder := plane.NewForwarder([]*udp.Conn{nil})
 	frame := make([]byte, 204)
 	const packets = 1 << 20

@@ -227,7 +227,7 @@ func (s *Server) wire() (err error) {
 		Table: s.table, Auth: s.auth, Peers: s.policy, Software: s.config.Software, Stats: s.stats, Log: s.config.Log.NewLogger("control"),
 	})
 	s.lives.sockets = make([]lifeCount, len(s.sockets))
-	s.plane = forward.New(s.table, s.policy, len(s.sockets))
+	s.plane = forward.New(forward.Options{Table: s.table, Listeners: len(s.sockets), Peers: s.policy, Quality: s.config.Quality})
 	s.toolbox.keep = toolsPerProcessor * ownProcessors()
 	s.toolbox.make = func() *tools {
 		return &tools{forwarder: s.plane.NewForwarder(s.conns(0)), control: s.control.NewWorker(), reply: make([]byte, 0, maxReply)}
@@ -269,7 +269,7 @@ func (s *Server) newLoop(index, n int, conn *udp.Conn) *udpLoop {
 		control:   s.control.NewWorker(),
 		origin: control.Origin{
 			FiveTuple: allocation.FiveTuple{Server: local, Transport: allocation.UDP},
-			Client:    allocation.Client{Listener: index, Loop: len(s.loops)},
+			Client:    allocation.Client{Listener: int32(index), Loop: int32(len(s.loops))},
 		},
 		replies: make([]byte, 0, replyBytes),
 	}

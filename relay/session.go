@@ -29,7 +29,7 @@ type sessions struct {
 func (h sessions) Opened(c *stream.Conn) stream.Session {
 	return &session{server: h.server, conn: c, origin: control.Origin{
 		FiveTuple: allocation.FiveTuple{Client: c.RemoteAddr(), Server: c.LocalAddr(), Transport: allocation.TCP},
-		Client:    allocation.Client{Listener: h.listener, Loop: -1, Stream: c},
+		Client:    allocation.Client{Listener: int32(h.listener), Loop: -1, Stream: c},
 	}}
 }
 

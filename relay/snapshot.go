@@ -8,6 +8,7 @@ import (
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/forward"
+	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -174,6 +175,10 @@ type AllocationInfo struct {
 	Counts         allocation.Counts
 	Permissions    []allocation.Permission
 	Channels       []*allocation.Channel
+	// Media are the RTP streams from the client, and those from peers beyond this server to it; nil: there were none, or
+	// nobody looked. What another client of this server sends is told with that one. Read is the moment for their Snapshot.
+	UpMedia, DownMedia *quality.Tracker
+	Read               allocation.Time
 }
 
 // Allocations yields live allocations, in no order, until limit (negative: none)
@@ -190,6 +195,7 @@ func (s *Server) Allocations(limit int, yield func(AllocationInfo) bool) {
 			Client: a.FiveTuple.Client, Server: a.FiveTuple.Server, Relayed: a.Relayed,
 			Created: s.table.Wall(a.CreatedAt), Expires: s.table.Wall(a.Expires()),
 			Counts: a.Counts(), Permissions: a.Permissions(now), Channels: a.Channels(now),
+			UpMedia: a.UpMedia.Tracker(), DownMedia: a.DownMedia.Tracker(), Read: now,
 		})
 	})
 }

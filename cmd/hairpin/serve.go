@@ -185,6 +185,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		Auth:            s.authOptions(),
 		Software:        s.Software,
 		Log:             log,
+		Quality:         s.Quality,
 		Workers:         s.Workers,
 		Offload:         s.Offload,
 	}

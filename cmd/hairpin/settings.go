@@ -9,6 +9,7 @@ import (
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/peers"
+	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -56,6 +57,8 @@ type Settings struct {
 	Workers      int // 0 = one per CPU
 	Offload      udp.Offload
 	DrainTimeout time.Duration
+
+	Quality quality.Mode
 
 	LogLevel  slog.Level
 	LogFormat string
@@ -251,6 +254,11 @@ var settingsTable = []setting{
 		name: "ice-rate", placeholder: "N", initial: []string{"100"},
 		usage: "requests per second to the ICE service that one source may make without the key, ten seconds' worth of them at once; 0 = no limit",
 		parse: func(s *Settings, v value) error { return parseCount(&s.ICERate, v) },
+	},
+	{
+		name: "quality", placeholder: "MODE", initial: []string{"full"},
+		usage: "whose RTP streams are looked at for loss, jitter and stalls, as far as a relay sees them: off, sampled (one allocation in 16) or full",
+		parse: parseQuality,
 	},
 	{
 		name: "software", placeholder: "TEXT", initialText: "none",

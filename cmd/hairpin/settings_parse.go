@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay/quality"
 )
 
 // Parsers turn one text into its typed value, or say what is wrong with it. None corrects anything.
@@ -399,4 +400,13 @@ func splitHostPort(text string) (host, port string, err error) {
 		return "", "", errNoPort
 	}
 	return host, port, nil
+}
+
+func parseQuality(s *Settings, v value) error {
+	mode, err := quality.ParseMode(v.text)
+	if err != nil {
+		return wrong(fmt.Sprintf("%q is no mode", v.text), "write off, sampled or full")
+	}
+	s.Quality = mode
+	return nil
 }

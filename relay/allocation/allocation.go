@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -38,8 +39,9 @@ type Allocation struct {
 
 	// Written by the data plane, by whoever relays packets from this client, and
 	// in the next line by whoever relays packets to it.
-	Up        Counter // client → peers, relayed
-	UpDropped Counter // client → peers, dropped
+	Up        Counter      // client → peers, relayed
+	UpDropped Counter      // client → peers, dropped
+	UpMedia   quality.Slot // client → peers, what was relayed
 
 	// Immutable.
 	ID            uint64 // unique in this process, from 1
@@ -58,8 +60,9 @@ type Allocation struct {
 	due        int64 // second of the wheel in which it waits
 	next, prev *Allocation
 
-	Down        Counter // peers → client, relayed
-	DownDropped Counter // peers → client, dropped
+	Down        Counter      // peers → client, relayed
+	DownDropped Counter      // peers → client, dropped
+	DownMedia   quality.Slot // peers outside → client; what another client sends is in its UpMedia
 }
 
 // Counter counts relayed packets and the bytes of application data in them.

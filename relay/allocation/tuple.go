@@ -62,8 +62,8 @@ type Stream interface {
 
 // Client says how to reach an allocation's client.
 type Client struct {
-	Listener    int             // index of the listener that it came through
-	Loop        int             // which of the server's loops reads its datagrams; -1: it has a connection
+	Listener    int32           // index of the listener that it came through
+	Loop        int32           // which of the server's loops reads its datagrams; -1: it has a connection
 	Destination udp.Destination // where its datagrams go, when Stream is nil
 	Stream      Stream          // its connection; nil for UDP
 }

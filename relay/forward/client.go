@@ -17,6 +17,7 @@ type leg struct {
 	sender  netip.AddrPort         // the peer that the client gets the packets from
 	channel uint16                 // that the client bound to it; 0: none
 	down    plainCount             // not in to.Down yet
+	media   bool                   // what comes from outside is looked at
 }
 
 // aim completes a leg to a client.
@@ -105,7 +106,7 @@ func (f *Forwarder) queue(to *allocation.Client, head, body []byte, pad int) boo
 		f.touch(to.Stream)
 		return true
 	}
-	f.Reply(to.Listener, &to.Destination, head, body, pad)
+	f.Reply(int(to.Listener), &to.Destination, head, body, pad)
 	return true
 }
 

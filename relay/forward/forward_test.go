@@ -7,6 +7,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/forward"
+	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
@@ -46,6 +47,11 @@ func (r *recorder) Flush() { r.flushes++ }
 
 func newRig(t testing.TB, aStream, bStream bool) *rig {
 	t.Helper()
+	return newObservedRig(t, quality.Off, aStream, bStream)
+}
+
+func newObservedRig(t testing.TB, media quality.Mode, aStream, bStream bool) *rig {
+	t.Helper()
 	table, err := allocation.NewTable(allocation.Options{
 		Relay: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64")},
 		Ports: allocation.PortRange{Min: 50000, Max: 50999},
@@ -53,7 +59,7 @@ func newRig(t testing.TB, aStream, bStream bool) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{table: table, plane: forward.New(table, nil, 1)}
+	r := &rig{table: table, plane: forward.New(forward.Options{Table: table, Listeners: 1, Quality: media})}
 	server := listen(t)
 	r.forwarder = r.plane.NewForwarder([]*udp.Conn{server})
 	r.a, r.b = r.endpoint(t, server, aStream), r.endpoint(t, server, bStream)
@@ -329,9 +335,9 @@ func TestNoHeapAllocation(t *testing.T) {
 	for _, sendBound := range []bool{true, false} {
 		for _, receiveBound := range []bool{true, false} {
 			for _, streams := range [][2]bool{{false, false}, {false, true}} {
-				r := newRig(t, streams[0], streams[1])
+				r := newObservedRig(t, quality.Full, streams[0], streams[1])
 				r.permit(t)
-				payload := make([]byte, 200)
+				payload := rtp(1, 1, 188)
 				in := sendIndication(r.b.allocation.Relayed, payload)
 				if sendBound {
 					r.a.bind(t, r, 0x4001, r.b)

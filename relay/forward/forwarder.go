@@ -9,6 +9,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/peers"
+	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -18,24 +19,29 @@ const (
 	maxDataHeader = 48  // STUN header, IPv6 XOR-PEER-ADDRESS and DATA's header
 )
 
+// Options say what a Plane works on.
+type Options struct {
+	Table     *allocation.Table
+	Listeners int           // how many there are
+	Peers     *peers.Policy // with whom clients may exchange packets; nil: with each other
+	Quality   quality.Mode  // whose media are looked at
+}
+
 // Plane is what the forwarders of a server share.
 type Plane struct {
-	table     *allocation.Table
-	policy    *peers.Policy
-	listeners int
+	Options // immutable
 
 	mu         sync.Mutex
 	forwarders []*Forwarder // every one that may be used; guarded by mu
 	retired    Totals       // of all others; guarded by mu
 }
 
-// New makes a data plane over table for that many listeners. policy says with which
-// peers clients may exchange packets; nil: with each other.
-func New(table *allocation.Table, policy *peers.Policy, listeners int) *Plane {
-	if policy == nil {
-		policy = peers.LoopOnly()
+// New makes a data plane.
+func New(o Options) *Plane {
+	if o.Peers == nil {
+		o.Peers = peers.LoopOnly()
 	}
-	return &Plane{table: table, policy: policy, listeners: listeners, retired: Totals{Listeners: make([]ListenerTotals, listeners)}}
+	return &Plane{Options: o, retired: Totals{Listeners: make([]ListenerTotals, o.Listeners)}}
 }
 
 // Forwarder is one goroutine's part of the data plane. Between Begin and Flush it
@@ -43,6 +49,7 @@ func New(table *allocation.Table, policy *peers.Policy, listeners int) *Plane {
 type Forwarder struct {
 	table  *allocation.Table
 	policy *peers.Policy
+	media  quality.Mode
 	now    allocation.Time
 	rules  *peers.Set // of this batch
 
@@ -68,12 +75,12 @@ func (p *Plane) NewForwarder(conns []*udp.Conn) *Forwarder {
 	var seed [32]byte
 	crand.Read(seed[:]) // never fails (crypto/rand)
 	f := &Forwarder{
-		table: p.table, policy: p.policy, conns: conns, queues: make([]*udp.Queue, len(conns)),
+		table: p.Table, policy: p.Peers, media: p.Quality, conns: conns, queues: make([]*udp.Queue, len(conns)),
 		streams: make([]allocation.Stream, 0, queueStreams),
 		heads:   make([][maxDataHeader]byte, queueMessages),
 		ids:     rand.NewChaCha8(seed),
-		counts:  batchCounts{listeners: make([]listenerBatch, p.listeners)},
-		stats:   stats{listeners: make([]listenerStats, p.listeners)},
+		counts:  batchCounts{listeners: make([]listenerBatch, p.Listeners)},
+		stats:   stats{listeners: make([]listenerStats, p.Listeners)},
 	}
 	for i, c := range conns {
 		if c != nil {

@@ -137,6 +137,10 @@ func (f *Forwarder) FromPeer(to *allocation.Allocation, peer netip.AddrPort, b [
 			return
 		}
 		l.aim(to, peer, f.now)
+		l.media = f.media.Observes(to.ID)
+	}
+	if l.media {
+		to.DownMedia.Observe(b, int64(f.now))
 	}
 	f.toClient(l, packet{bytes: b, length: len(b)})
 }

@@ -24,7 +24,8 @@ type route struct {
 	onward  leg     // to the client that has peer as its relayed transport address
 	outward outward // to a peer that nobody here has
 
-	up plainCount // not in from.Up yet
+	up    plainCount // not in from.Up yet
+	media bool       // from's media are looked at
 }
 
 // Forget drops what is remembered of the batch's earlier packets. It must be
@@ -55,6 +56,9 @@ func (f *Forwarder) relay(p packet) {
 	}
 	r.up.add(p.length)
 	f.counts.listeners[r.from.Client.Listener].peerOut.add(p.length)
+	if r.media {
+		r.from.UpMedia.Observe(p.data(), int64(f.now)) // before a header is written over it
+	}
 	if r.outward.found {
 		f.toPeer(p)
 		return
@@ -68,6 +72,7 @@ func (f *Forwarder) relay(p packet) {
 // find completes the route, or counts a packet of that length as dropped.
 func (f *Forwarder) find(length int) bool {
 	r := &f.route
+	r.media = f.media.Observes(r.from.ID)
 	var to *allocation.Allocation
 	if r.via != nil {
 		to = f.table.Target(r.via, f.now)

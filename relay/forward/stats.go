@@ -98,7 +98,7 @@ type ListenerTotals [Directions]allocation.Count
 
 // Totals sums up what the forwarders have published, also those that were retired.
 func (p *Plane) Totals() Totals {
-	t := Totals{Listeners: make([]ListenerTotals, p.listeners)}
+	t := Totals{Listeners: make([]ListenerTotals, p.Listeners)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t.add(&p.retired)
