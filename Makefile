@@ -12,10 +12,14 @@ IMAGE    ?= hairpin
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   = -X main.version=$(VERSION)
 
+# What an image can do without: manual pages of the command line, and HTTP/2, as nothing in it speaks it.
+IMAGE_TAGS = urfave_cli_no_docs,nethttpomithttp2
+IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) $(if $(GOARCH),--platform linux/$(GOARCH))
+
 export GO PKG FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: run demo build test fuzz check generate bench bench-rivals image clean help
+.PHONY: run demo build test fuzz check generate bench bench-rivals bench-docker image image-prebuilt clean help
 
 run: build ## build, then start a relay; ARGS="--listen udp://:3479" adds flags
 	@bin/hairpin serve $(ARGS)
@@ -48,11 +52,20 @@ bench-rivals: build ## hairpin beside coturn, pion/turn and a bare loop, on loop
 	$(GO) build -o bin/rivals ./cmd/rivals
 	bin/rivals $(ARGS)
 
-image: ## container image IMAGE (hairpin), from scratch
-	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+bench-docker: ## how long a container takes to its first relayed packet, with one published port, 100 and 1,000; needs root and dockerd
+	HAIRPIN_BENCH_DOCKER=1 $(GO) test -count 1 -timeout 30m -run '^TestEngine$$/^start$$' -v ./deploy/docker
+
+image: ## container images IMAGE (hairpin) and IMAGE-one2one, compiled within the build (BuildKit); GOARCH=arm64 for another processor
+	docker build $(IMAGE_ARGS) -t $(IMAGE) .
+	docker build $(IMAGE_ARGS) --target one2one -t $(IMAGE)-one2one .
+
+image-prebuilt: ## the same images from binaries that are compiled here: no registry; another GOARCH needs BuildKit
+	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -tags $(IMAGE_TAGS) -ldflags '-s -w $(LDFLAGS)' -o bin/image/ ./cmd/hairpin ./cmd/one2one
+	docker build $(IMAGE_ARGS) -f Dockerfile --target prebuilt -t $(IMAGE) bin/image
+	docker build $(IMAGE_ARGS) -f Dockerfile --target one2one-prebuilt -t $(IMAGE)-one2one bin/image
 
 clean: ## remove what was built here
 	rm -rf bin dist artifacts
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
