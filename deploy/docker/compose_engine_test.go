@@ -66,7 +66,7 @@ func (e *engine) composeSetUps(t *testing.T) {
 	}
 
 	t.Run("wrong", func(t *testing.T) {
-		for name, want := range map[string]string{"bridge": "HAIRPIN_PUBLIC_ADDRESS", "macvlan": "is missing", "base": "name a set-up", "": "name a set-up"} {
+		for name, want := range map[string]string{"bridge": "HAIRPIN_PUBLIC_ADDRESS", "macvlan": "HAIRPIN_", "base": "name a set-up", "": "name a set-up"} {
 			if err := with(name).try("config"); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%q: %v", name, err)
 			}
