@@ -55,6 +55,7 @@ func TestEngine(t *testing.T) {
 		{"host", (*engine).hostNetwork},
 		{"macvlan", func(e *engine, t *testing.T) { e.ownAddress(t, "macvlan") }},
 		{"ipvlan", func(e *engine, t *testing.T) { e.ownAddress(t, "ipvlan") }},
+		{"siblings", (*engine).siblings},
 		{"start", (*engine).timeToFirstPacket},
 		{"compose", (*engine).composeSetUps},
 	} {
@@ -182,8 +183,14 @@ func (e *engine) bridge(t *testing.T) {
 	if said, err := exec.Command("env", append(e.environment, "docker", "logs", "bridge")...).CombinedOutput(); err != nil || bytes.Contains(said, []byte(alice.password)) {
 		t.Errorf("%v\n%s", err, said)
 	}
-	e.docker(t, "stop", "--time", "30", "bridge")
-	if code := e.docker(t, "inspect", "--format", "{{.State.ExitCode}}", "bridge"); code != "0" {
+
+	e.relay(t, "stopped") // no call keeps this one
+	until(t, "it is alive", func() error {
+		_, err := e.try("docker", "exec", "stopped", "/hairpin", "status", "--health")
+		return err
+	})
+	e.docker(t, "stop", "--time", "30", "stopped")
+	if code := e.docker(t, "inspect", "--format", "{{.State.ExitCode}}", "stopped"); code != "0" {
 		t.Errorf("exit code %s", code)
 	}
 }

@@ -273,6 +273,11 @@ func (e *engine) uclient(host, port string, flags ...string) error {
 	if err != nil {
 		return err
 	}
+	return complete(output)
+}
+
+// complete says whether all that turnutils_uclient sent, 20 messages by each of two clients, came back.
+func complete(output string) error {
 	totals := uclientTotals.FindStringSubmatch(output)
 	if totals == nil || totals[1] != "40" || totals[2] != totals[1] || !uclientLost.MatchString(output) {
 		return fmt.Errorf("turnutils_uclient sent and received %v\n%s", totals, output)
