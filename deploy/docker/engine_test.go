@@ -251,7 +251,11 @@ var alice = credentials{user: "alice", password: "wonderland"}
 // probe calls through a relay from outside: packets go from one allocation to another and back.
 func (e *engine) probe(t *testing.T, c credentials, server string, count int) error {
 	t.Helper()
-	args := []string{"probe", "--user", c.user, "--timeout", "1s", "--interval", "2ms", "--count", fmt.Sprint(count), server}
+	wait := "1s" // is it there yet?
+	if count > 1 {
+		wait = "10s" // a packet that a busy host holds up is not lost
+	}
+	args := []string{"probe", "--user", c.user, "--timeout", wait, "--interval", "2ms", "--count", fmt.Sprint(count), server}
 	if c.secret != "" {
 		args = append([]string{args[0], "--secret", c.secret}, args[1:]...)
 	} else {
