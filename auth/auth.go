@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -35,13 +36,15 @@ var (
 	ErrUnknownUser = errors.New("auth: unknown user")
 	// ErrWrongPassword: the name is good, but no key of it fits the message.
 	ErrWrongPassword = errors.New("auth: wrong password")
+	// ErrAlgorithm: the server does not accept this password algorithm (Options.Algorithms).
+	ErrAlgorithm = errors.New("auth: password algorithm is not accepted")
 	// ErrStaleNonce: the nonce is expired, malformed, or was made for another client, realm or secret.
 	ErrStaleNonce = errors.New("auth: stale nonce")
 	// ErrNoCredentials: neither a user nor a secret is configured, so nobody could ever be let in.
 	ErrNoCredentials = errors.New("auth: no credentials: give at least one user or one secret")
 	// ErrNoSecret: an ephemeral credential is asked for, and there is no secret to sign it with.
 	ErrNoSecret = errors.New("auth: no secret to sign an ephemeral credential with")
-	// ErrNoPassword: the user is known by its HA1 key alone, so there is no password to give out.
+	// ErrNoPassword: the user is known by its keys alone, so there is no password to give out.
 	ErrNoPassword = errors.New("auth: this user is configured by key (NAME:0xHEX), its password is not known")
 )
 
@@ -55,6 +58,11 @@ type Options struct {
 
 	Secrets     []string // shared secrets of ephemeral credentials; the first one signs, all are accepted
 	SecretsFile string   // more of them, after those of Secrets; path, empty: none
+
+	// Algorithms are the password algorithms that are accepted, in the order in which they are offered; empty:
+	// DefaultAlgorithms. MD5 alone is RFC 5389's mechanism: nothing is offered. SHA256 alone refuses the clients that know
+	// nothing else.
+	Algorithms []Algorithm
 
 	// NonceSecret keys the nonces, so that the servers of a fleet accept each other's. Empty: random at each start.
 	NonceSecret   string
@@ -73,9 +81,10 @@ type Authenticator struct {
 	// Immutable after New.
 	realm         string // profile form
 	enforceExpiry bool
+	algorithms    []Algorithm
 	lifetime      time.Duration // of nonces
 	nonces        nonceKey
-	dummy         key // tried where there is no real key; random, never lets anybody in
+	dummy         keys // tried where there is no real key; random, never lets anybody in
 	interval      time.Duration
 	now           func() time.Time
 	log           logging.LeveledLogger
@@ -92,10 +101,14 @@ type Authenticator struct {
 func New(o Options) (*Authenticator, error) {
 	a := &Authenticator{
 		enforceExpiry: o.EnforceExpiry,
+		algorithms:    slices.Clone(o.Algorithms),
 		lifetime:      o.NonceLifetime,
 		interval:      o.PollInterval,
 		now:           o.Now,
 		log:           o.Log,
+	}
+	if len(a.algorithms) == 0 {
+		a.algorithms = DefaultAlgorithms
 	}
 	if a.lifetime == 0 {
 		a.lifetime = DefaultNonceLifetime
@@ -111,6 +124,9 @@ func New(o Options) (*Authenticator, error) {
 	}
 
 	var faults []error
+	if err := checkAlgorithms(a.algorithms); err != nil {
+		faults = append(faults, err)
+	}
 	if a.lifetime < 0 {
 		faults = append(faults, fmt.Errorf("auth: nonce lifetime %v is negative; give a duration such as 1h", o.NonceLifetime))
 	}
@@ -139,9 +155,9 @@ func New(o Options) (*Authenticator, error) {
 		return nil, err
 	}
 
-	s := a.files.snapshot()
-	if s.empty() {
-		return nil, ErrNoCredentials
+	s, err := a.snapshot()
+	if err != nil {
+		return nil, err
 	}
 	a.current.Store(s)
 
@@ -153,7 +169,8 @@ func New(o Options) (*Authenticator, error) {
 	if a.nonces, err = newNonceKey(secret, a.realm); err != nil {
 		return nil, err
 	}
-	rand.Read(a.dummy[:])
+	rand.Read(a.dummy.md5[:])
+	rand.Read(a.dummy.sha256[:])
 	return a, nil
 }
 

@@ -95,11 +95,11 @@ func TestSecretsAreHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := Identity{User: "alice", Key: [16]byte([]byte("0123456789abcdef"))}
-	hashed := User{Name: "bob", Key: id.Key[:]}
+	id := Identity{User: "alice", Key: keyOf([]byte("0123456789abcdef"))}
+	hashed := User{Name: "bob", Key: id.Key.Bytes(), KeySHA256: bytes.Repeat(id.Key.Bytes(), 2)}
 
-	hidden := []string{password, secret, nonceSecret, string(id.Key[:]), fmt.Sprintf("%x", id.Key[:]), fmt.Sprintf("%d", id.Key[:4])[1:10]}
-	for _, v := range []any{u, &u, hashed, []User{u, hashed}, o, &o, a, config, &config, config.ICEServers[0], id, &id, struct{ O Options }{o}} {
+	hidden := []string{password, secret, nonceSecret, string(id.Key.Bytes()), fmt.Sprintf("%x", id.Key.Bytes()), fmt.Sprintf("%d", id.Key.Bytes()[:4])[1:10]}
+	for _, v := range []any{u, &u, hashed, &Claim{candidate: id.Key}, id.Key, &id.Key, []User{u, hashed}, o, &o, a, config, &config, config.ICEServers[0], id, &id, struct{ O Options }{o}} {
 		var text bytes.Buffer
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&text, verb+"\n", v)

@@ -73,7 +73,7 @@ func TestIssueIsWhatPionMakes(t *testing.T) {
 				if err != nil || username != c.username || password != c.password {
 					t.Errorf("%q for %v: %q, %q, %v; want %q, %q", c.id, ttl, username, password, err, c.username, c.password)
 				}
-				id, err := a.Verify([]byte(c.username), knows(c.username, c.password))
+				id, err := a.Verify(claim(c.username), knows(c.username, c.password))
 				if err != nil || !id.Expires.Equal(time.Now().Add(ttl)) {
 					t.Errorf("%q: %v, expires %v", c.username, err, id.Expires)
 				}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,7 +86,7 @@ func TestNonceMalformed(t *testing.T) {
 	if len(good) != NonceSize || len(good) >= 128 {
 		t.Fatalf("nonce %q has %d bytes", good, len(good))
 	}
-	if bytes.ContainsAny(good, `"\ `) || good[0] != 'A' {
+	if bytes.ContainsAny(good, `"\ `) || string(good[:9]) != "obMatJos2" {
 		t.Errorf("nonce %q", good)
 	}
 	for i := range good {
@@ -140,5 +141,75 @@ func BenchmarkNonce(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		a.CheckNonce(a.AppendNonce(room, client), client)
+	}
+}
+
+// TestNonceTellsItsOffer: what a nonce was sent with is known as long as its secret is, whatever is offered by now.
+func TestNonceTellsItsOffer(t *testing.T) {
+	users := []User{alice()}
+	now := time.UnixMilli(1735689600000)
+	server := func(secret string, algorithms ...Algorithm) *Authenticator {
+		return newTest(t, Options{Users: users, NonceSecret: secret, Algorithms: algorithms, Now: func() time.Time { return now }})
+	}
+	here := server("fleet")
+	lists := [][]uint16{{2, 1}, {1, 2}, {2}, {1}, {}, {2, 1, 3}}
+	for _, c := range []struct {
+		name    string
+		other   *Authenticator
+		has     bool
+		genuine bool
+		matches []uint16 // of lists; nil: none
+	}{
+		{"default", server("fleet"), true, true, []uint16{2, 1}},
+		{"MD5 first", server("fleet", MD5, SHA256), true, true, []uint16{1, 2}},
+		{"SHA-256 alone", server("fleet", SHA256), true, true, []uint16{2}},
+		{"MD5 alone", server("fleet", MD5), false, true, nil},
+	} {
+		for _, age := range []time.Duration{0, 2 * time.Hour} {
+			nonce, list := c.other.Challenge(nil, client)
+			now = now.Add(age)
+			n, err := here.ReadNonce(nonce, client)
+			now = now.Add(-age)
+			if n.HasAlgorithms != c.has || n.Genuine != c.genuine || (err == nil) != (age == 0) || !slices.Equal(list, c.matches) {
+				t.Errorf("%s, %v: %+v, %v, list %v", c.name, age, n, err, list)
+			}
+			for _, l := range lists {
+				if want := len(l) > 0 && slices.Equal(l, c.matches); n.Matches(l) != want {
+					t.Errorf("%s: %v matches: %v", c.name, l, n.Matches(l))
+				}
+			}
+		}
+	}
+	n, err := here.ReadNonce(server("other").AppendNonce(nil, client), client)
+	if err != ErrStaleNonce || !n.HasAlgorithms || n.Genuine {
+		t.Errorf("foreign: %+v, %v", n, err)
+	}
+	for _, l := range lists {
+		if want := len(l) > 0 && slices.Contains(l, 2) && len(l) < 3; n.Matches(l) != want {
+			t.Errorf("foreign: %v matches: %v", l, !want)
+		}
+	}
+}
+
+// TestCookie reads what is ahead of nonces, RFC 8489 §9.2, §18.1.
+func TestCookie(t *testing.T) {
+	for _, c := range []struct {
+		nonce    string
+		features uint32
+		ok       bool
+	}{
+		{"obMatJos2gAAArest", 0x800000, true},
+		{"obMatJos2QAAA", 0x400000, true},
+		{"obMatJos2AAAC", 0x000002, true}, // RFC 8489 §B.1
+		{"obMatJos2////", 0xFFFFFF, true},
+		{"obMatJos2AAA", 0, false},
+		{"obMatJos2AAA=", 0, false},
+		{"obMatJos2AA\nA", 0, false},
+		{"obmatjos2AAAA", 0, false},
+		{"", 0, false},
+	} {
+		if features, ok := readCookie([]byte(c.nonce)); features != c.features || ok != c.ok {
+			t.Errorf("%q: %06x, %v; want %06x, %v", c.nonce, features, ok, c.features, c.ok)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,6 +15,9 @@ type snapshot struct {
 	fixed   map[string]account // from Options.Users, by name
 	file    map[string]account // from Options.UsersFile, by name; disjoint from fixed
 	secrets [][]byte           // those of the options, then those of the file; the first one signs
+
+	names map[[sha256.Size]byte]string // by USERHASH; nil where USERHASH is not supported
+	offer offer                        // of challenges
 }
 
 func (s *snapshot) count() int  { return len(s.fixed) + len(s.file) }
@@ -27,6 +31,15 @@ func (s *snapshot) find(name []byte) (account, bool) {
 		return inFixed, true
 	}
 	return inFile, isFile
+}
+
+// findHash is find for a USERHASH: two look-ups more, for users who are known and for others.
+func (s *snapshot) findHash(hash []byte) (account, bool) {
+	if len(hash) != sha256.Size {
+		return account{}, false
+	}
+	name := s.names[[sha256.Size]byte(hash)]
+	return s.find([]byte(name)) // nobody has the empty name
 }
 
 // only is the one static user there is; false when there is none, or several.
@@ -52,12 +65,35 @@ type sources struct {
 	secretsFile *watched // nil: none
 }
 
-func (s *sources) snapshot() *snapshot {
-	return &snapshot{
-		fixed:   s.fixedUsers,
-		file:    s.fileUsers,
-		secrets: slices.Concat(s.fixedSecrets, s.fileSecrets),
+// snapshot puts the sources together. The error says why nobody, or not everybody, could be let in with them.
+func (a *Authenticator) snapshot() (*snapshot, error) {
+	f := &a.files
+	s := &snapshot{
+		fixed:   f.fixedUsers,
+		file:    f.fileUsers,
+		secrets: slices.Concat(f.fixedSecrets, f.fileSecrets),
 	}
+	if s.empty() {
+		return nil, ErrNoCredentials
+	}
+	if err := checkKeys(s, a.algorithms); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(a.algorithms, SHA256) {
+		return s, nil
+	}
+	s.names = make(map[[sha256.Size]byte]string, s.count())
+	for _, users := range []map[string]account{s.fixed, s.file} {
+		for name := range users {
+			s.names[userhash(name, a.realm)] = name
+		}
+	}
+	// A client must use USERHASH where it is announced (RFC 8489 §9.2.5), and the name of an ephemeral user can't be
+	// found by its hash, as the server has never heard of it.
+	if len(s.secrets) == 0 {
+		s.offer |= offerUserhash
+	}
+	return s, nil
 }
 
 func fixedUsers(users []User, realm string) (map[string]account, error) {

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/md5" // the key derivation of RFC 8489 §9.2.2
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -14,16 +15,19 @@ import (
 	"golang.org/x/text/secure/precis"
 )
 
-// User is a static user, known by its password or by its key, never both.
+// User is a static user, known by its password or by its keys, never both.
 type User struct {
 	Name     string // without ':'; at most MaxUsername bytes
-	Password string `json:"-" yaml:"-"` // empty: Key is given
+	Password string `json:"-" yaml:"-"` // empty: a key is given
 	// Key is HA1: MD5(name ":" realm ":" password), 16 bytes. It is good for one realm only.
 	Key []byte `json:"-" yaml:"-"`
+	// KeySHA256 is the same with SHA-256, 32 bytes. One who has it alone can't be served by MD5, and the reverse.
+	KeySHA256 []byte `json:"-" yaml:"-"`
 }
 
-// ParseUser reads NAME:PASSWORD or NAME:0xHEX, where HEX is the 16 bytes of an HA1 key. The name ends at the first colon,
-// the password may contain more of them. A password that really begins with 0x can be given by its key only.
+// ParseUser reads NAME:PASSWORD, NAME:0xHEX or NAME:0xHEX:0xHEX, where HEX is the 16 bytes of an HA1 key or the 32 of a
+// SHA-256 key. The name ends at the first colon, the password may contain more of them. A password that really begins
+// with 0x can be given by its keys only.
 // No error quotes what stands behind the colon, or anything at all where there is no colon.
 func ParseUser(s string) (User, error) {
 	name, password, found := strings.Cut(s, ":")
@@ -34,12 +38,10 @@ func ParseUser(s string) (User, error) {
 		return User{}, err
 	}
 	u := User{Name: name}
-	if digits, ok := cutHexPrefix(password); ok {
-		key, err := hex.DecodeString(digits)
-		if err != nil || len(key) != md5.Size {
-			return User{}, fmt.Errorf("user %q: after 0x exactly %d hexadecimal digits must follow (a password that begins with 0x must be given as such a key)", name, 2*md5.Size)
+	if _, ok := cutHexPrefix(password); ok {
+		if err := u.parseKeys(password); err != nil {
+			return User{}, err
 		}
-		u.Key = key
 	} else {
 		u.Password = password
 	}
@@ -49,6 +51,24 @@ func ParseUser(s string) (User, error) {
 	return u, nil
 }
 
+// parseKeys reads one or two keys, which their lengths tell apart.
+func (u *User) parseKeys(text string) error {
+	for part := range strings.SplitSeq(text, ":") {
+		digits, ok := cutHexPrefix(part)
+		key, err := hex.DecodeString(digits)
+		switch {
+		case ok && err == nil && len(key) == md5.Size && u.Key == nil:
+			u.Key = key
+		case ok && err == nil && len(key) == sha256.Size && u.KeySHA256 == nil:
+			u.KeySHA256 = key
+		default:
+			return fmt.Errorf("user %q: after 0x exactly %d hexadecimal digits must follow, or %d of a SHA-256 key (a password that begins with 0x must be given as such a key)",
+				u.Name, 2*md5.Size, 2*sha256.Size)
+		}
+	}
+	return nil
+}
+
 func cutHexPrefix(s string) (string, bool) {
 	if len(s) >= 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') {
 		return s[2:], true
@@ -56,26 +76,11 @@ func cutHexPrefix(s string) (string, bool) {
 	return s, false
 }
 
-// key is the key of the long-term credential mechanism with the MD5 password algorithm.
-type key [md5.Size]byte
-
-// longTermKey is MD5(username ":" OpaqueString(realm) ":" OpaqueString(password)), RFC 8489 §9.2.2. Realm and password
-// come in their profile form already, the user name as it is on the wire.
-func longTermKey[T string | []byte](username T, realm, password string) key {
-	b := make([]byte, 0, 256)
-	b = append(b, username...)
-	b = append(b, ':')
-	b = append(b, realm...)
-	b = append(b, ':')
-	b = append(b, password...)
-	return md5.Sum(b)
-}
-
 // account is a static user as a snapshot holds it: ready to be compared.
 type account struct {
 	name     string // profile form
-	password string // profile form; empty when only the key is known. Kept because an ICE configuration must carry it
-	key      key
+	password string // profile form; empty when only keys are known. Kept because an ICE configuration must carry it
+	keys
 }
 
 // checkName returns the name in its profile form, RFC 8489 §14.3.
@@ -106,14 +111,18 @@ func (u User) account(realm string) (account, error) {
 		return account{}, err
 	}
 	acc := account{name: strings.Clone(name)}
-	if u.Key != nil {
+	if u.Key != nil || u.KeySHA256 != nil {
 		switch {
 		case u.Password != "":
 			return account{}, fmt.Errorf("user %q has a password and a key; give one of them", name)
-		case len(u.Key) != md5.Size:
+		case u.Key != nil && len(u.Key) != md5.Size:
 			return account{}, fmt.Errorf("user %q: the key has %d bytes, %d are needed", name, len(u.Key), md5.Size)
+		case u.KeySHA256 != nil && len(u.KeySHA256) != sha256.Size:
+			return account{}, fmt.Errorf("user %q: the SHA-256 key has %d bytes, %d are needed", name, len(u.KeySHA256), sha256.Size)
 		}
-		acc.key = key(u.Key)
+		acc.hasMD5, acc.hasSHA256 = u.Key != nil, u.KeySHA256 != nil
+		copy(acc.md5[:], u.Key)
+		copy(acc.sha256[:], u.KeySHA256)
 		return acc, nil
 	}
 	password, err := opaque(u.Password)
@@ -126,7 +135,8 @@ func (u User) account(realm string) (account, error) {
 		return account{}, fmt.Errorf("user %q: the password begins or ends with white space; remove it, or give the key (NAME:0xHEX) if it is meant", name)
 	}
 	acc.password = strings.Clone(password)
-	acc.key = longTermKey(name, realm, password)
+	acc.md5, acc.hasMD5 = longTermKey(name, realm, password), true
+	acc.sha256, acc.hasSHA256 = longTermKeySHA256(name, realm, password), true
 	return acc, nil
 }
 
@@ -167,7 +177,7 @@ func printableASCII[T string | []byte](s T) bool {
 
 func (u User) String() string {
 	switch {
-	case u.Key != nil:
+	case u.Key != nil, u.KeySHA256 != nil:
 		return u.Name + ":(key hidden)"
 	case u.Password != "":
 		return u.Name + ":(password hidden)"

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/hex"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,7 +104,7 @@ func TestRFC5769(t *testing.T) {
 	signed, integrity := request[:len(request)-24], request[len(request)-20:]
 	username := request[24 : 24+18]
 	a := newTest(t, Options{Users: []User{{Name: "\u30de\u30c8\u30ea\u30c3\u30af\u30b9", Password: "TheMatrIX"}}})
-	id, err := a.Verify(username, func(key []byte) bool {
+	id, err := a.Verify(claim(string(username)), func(key []byte) bool {
 		mac := hmac.New(sha1.New, key)
 		mac.Write(signed)
 		return hmac.Equal(mac.Sum(nil), integrity)
@@ -115,14 +118,108 @@ func TestRFC5769(t *testing.T) {
 func TestProfile(t *testing.T) {
 	a := newTest(t, Options{Users: []User{{Name: "zoe\u0308", Password: "cafe\u0301\u3000x"}}})
 	want := turn.GenerateAuthKey("zo\u00eb", testRealm, "caf\u00e9 x")
-	id, err := a.Verify([]byte("zo\u00eb"), func(key []byte) bool { return bytes.Equal(key, want) })
+	id, err := a.Verify(claim("zo\u00eb"), func(key []byte) bool { return bytes.Equal(key, want) })
 	if err != nil || id.User != "zo\u00eb" {
 		t.Errorf("name in profile form: %v, %v", id, err)
 	}
-	if _, err := a.Verify([]byte("zoe\u0308"), accept); err != ErrUnknownUser {
+	if _, err := a.Verify(claim("zoe\u0308"), accept); err != ErrUnknownUser {
 		t.Errorf("name that is not in profile form: %v, want ErrUnknownUser", err)
 	}
 	if password, ok := a.StaticUser("zoe\u0308"); !ok || password != "caf\u00e9 x" {
 		t.Errorf("typed name: %q, %v", password, ok)
+	}
+}
+
+// TestRFC8489 checks the user hash and the key of RFC 8489 §B.1 against its message, which has the HMAC at its end. The
+// password "The<U+00AD>M<U+00AA>tr<U+2168>" is "TheMatrIX" in its profile form.
+func TestRFC8489(t *testing.T) {
+	text, err := os.ReadFile("../testdata/rfc8489/request-userhash.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var request []byte
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "#") {
+			request = append(request, must(hex.DecodeString(strings.Join(strings.Fields(line), "")))...)
+		}
+	}
+	signed, integrity := request[:len(request)-36], request[len(request)-32:]
+	name := "\u30de\u30c8\u30ea\u30c3\u30af\u30b9"
+	for _, c := range []struct {
+		algorithm Algorithm
+		want      error
+	}{{SHA256, nil}, {MD5, ErrWrongPassword}} {
+		a := newTest(t, Options{Realm: "example.org", Users: []User{alice(), {Name: name, Password: "TheMatrIX"}}})
+		id, err := a.Verify(&Claim{Userhash: request[24:56], Algorithm: c.algorithm}, func(key []byte) bool {
+			mac := hmac.New(sha256.New, key)
+			mac.Write(signed)
+			return hmac.Equal(mac.Sum(nil), integrity)
+		})
+		if err != c.want || err == nil && id.User != name {
+			t.Errorf("%v: %v, %v", c.algorithm, id, err)
+		}
+	}
+}
+
+// TestKeys: who is known by keys alone is served by those algorithms that there is a key for, and what can't be served is
+// refused when the server starts.
+func TestKeys(t *testing.T) {
+	m := longTermKey("keyed", testRealm, "wonder")
+	s := longTermKeySHA256("keyed", testRealm, "wonder")
+	text := func(b []byte) string { return ":0x" + hex.EncodeToString(b) }
+	both := []Algorithm{SHA256, MD5}
+	for _, c := range []struct {
+		name       string
+		users      []string
+		algorithms []Algorithm
+		good       []Algorithm
+		fault      string
+	}{
+		{name: "password", users: []string{"keyed:wonder"}, good: both},
+		{name: "both keys", users: []string{"keyed" + text(m[:]) + text(s[:])}, good: both},
+		{name: "both keys, the other order", users: []string{"keyed" + text(s[:]) + text(m[:])}, good: both},
+		{name: "MD5 key", users: []string{"keyed" + text(m[:])}, good: []Algorithm{MD5}},
+		{name: "SHA-256 key", users: []string{"keyed" + text(s[:])}, good: []Algorithm{SHA256}},
+		{name: "SHA-256 key, SHA-256 alone", users: []string{"keyed" + text(s[:])}, algorithms: []Algorithm{SHA256}, good: []Algorithm{SHA256}},
+		{name: "MD5 alone", users: []string{"keyed:wonder"}, algorithms: []Algorithm{MD5}, good: []Algorithm{MD5}},
+		{name: "MD5 key, SHA-256 alone", users: []string{"keyed" + text(m[:])}, algorithms: []Algorithm{SHA256}, fault: `user "keyed" is configured by an MD5 key; give the password or a SHA-256 key`},
+		{name: "SHA-256 key, MD5 alone", users: []string{"keyed" + text(s[:])}, algorithms: []Algorithm{MD5}, fault: `user "keyed" is configured by a SHA-256 key; give the password or an MD5 key`},
+		{name: "one of each", users: []string{"keyed" + text(s[:]), "other" + text(m[:])}, fault: "no challenge can serve"},
+		{name: "the same length twice", users: []string{"keyed" + text(s[:]) + text(s[:])}, fault: "exactly 32 hexadecimal digits"},
+		{name: "three", users: []string{"keyed" + text(s[:]) + text(m[:]) + text(m[:])}, fault: "exactly 32 hexadecimal digits"},
+		{name: "no 0x in the second", users: []string{"keyed" + text(m[:]) + ":" + hex.EncodeToString(s[:])}, fault: "exactly 32 hexadecimal digits"},
+		{name: "unknown algorithm", users: []string{"keyed:wonder"}, algorithms: []Algorithm{3}, fault: "password algorithm 3 is not known"},
+		{name: "algorithm twice", users: []string{"keyed:wonder"}, algorithms: []Algorithm{MD5, SHA256, MD5}, fault: "MD5 is given twice"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := Options{Realm: testRealm, Algorithms: c.algorithms}
+			var err error
+			for _, text := range c.users {
+				var u User
+				if u, err = ParseUser(text); err != nil {
+					break
+				}
+				o.Users = append(o.Users, u)
+			}
+			var a *Authenticator
+			if err == nil {
+				a, err = New(o)
+			}
+			if c.fault != "" {
+				if err == nil || !strings.Contains(err.Error(), c.fault) || strings.Contains(err.Error(), hex.EncodeToString(m[:4])) || strings.Contains(err.Error(), hex.EncodeToString(s[:4])) {
+					t.Fatalf("error %v, want %q", err, c.fault)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for algorithm, key := range map[Algorithm][]byte{MD5: m[:], SHA256: s[:]} {
+				_, err := a.Verify(&Claim{Username: []byte("keyed"), Algorithm: algorithm}, func(k []byte) bool { return bytes.Equal(k, key) })
+				if (err == nil) != slices.Contains(c.good, algorithm) {
+					t.Errorf("%v: %v", algorithm, err)
+				}
+			}
+		})
 	}
 }

@@ -14,6 +14,18 @@ import (
 
 func accept([]byte) bool { return true }
 
+// claim is that of a client that speaks RFC 5389.
+func claim(username string) *Claim { return &Claim{Username: []byte(username), Algorithm: MD5} }
+
+func keyOf(b []byte) (k Key) { k.set(b); return k }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 // knows is a check of a client that uses this password.
 func knows(name, password string) func([]byte) bool {
 	want := turn.GenerateAuthKey(name, testRealm, password)
@@ -73,7 +85,7 @@ func TestVerify(t *testing.T) {
 			check = func(key []byte) bool { return bytes.Equal(key, c.key) }
 		}
 		var used []byte
-		id, err := a.Verify([]byte(c.name), func(key []byte) bool {
+		id, err := a.Verify(claim(c.name), func(key []byte) bool {
 			ok := check(key)
 			if ok {
 				used = bytes.Clone(key)
@@ -90,8 +102,8 @@ func TestVerify(t *testing.T) {
 			}
 			continue
 		}
-		if id.User != c.name || !id.Expires.Equal(c.expires) || !bytes.Equal(id.Key[:], used) {
-			t.Errorf("%.30q: user %q, expires %v, key of the check that held %v", c.name, id.User, id.Expires, bytes.Equal(id.Key[:], used))
+		if id.User != c.name || !id.Expires.Equal(c.expires) || !bytes.Equal(id.Key.Bytes(), used) {
+			t.Errorf("%.30q: user %q, expires %v, key of the check that held %v", c.name, id.User, id.Expires, bytes.Equal(id.Key.Bytes(), used))
 		}
 	}
 }
@@ -109,7 +121,7 @@ func TestVerifyTakesOneWay(t *testing.T) {
 		for _, name := range names {
 			for _, answer := range []bool{false, true} {
 				calls := 0
-				a.Verify([]byte(name), func(key []byte) bool {
+				a.Verify(claim(name), func(key []byte) bool {
 					if len(key) != 16 {
 						t.Errorf("key of %d bytes", len(key))
 					}
@@ -129,7 +141,7 @@ func TestDummyNeverLetsIn(t *testing.T) {
 	for _, secrets := range [][]string{nil, {"s"}} {
 		a := newTest(t, Options{Users: []User{alice()}, Secrets: secrets})
 		for _, name := range []string{"nobody", "", "x:y", "99999999999999999999", "\xff"} {
-			if id, err := a.Verify([]byte(name), accept); err != ErrUnknownUser {
+			if id, err := a.Verify(claim(name), accept); err != ErrUnknownUser {
 				t.Errorf("%q with %d secrets: %v, %v", name, len(secrets), id, err)
 			}
 		}
@@ -137,12 +149,12 @@ func TestDummyNeverLetsIn(t *testing.T) {
 	// With three secrets the static key is one of three candidates; the others must not count.
 	a := newTest(t, Options{Users: []User{alice()}, Secrets: []string{"a", "b", "c"}})
 	calls := 0
-	if _, err := a.Verify([]byte("alice"), func([]byte) bool { calls++; return calls > 1 }); err != ErrWrongPassword {
+	if _, err := a.Verify(claim("alice"), func([]byte) bool { calls++; return calls > 1 }); err != ErrWrongPassword {
 		t.Errorf("a random key stood in for alice's: %v", err)
 	}
 	// Without a secret an ephemeral name is unknown.
 	a = newTest(t, Options{Users: []User{alice()}})
-	if _, err := a.Verify([]byte("1735689600:bob"), accept); err != ErrUnknownUser {
+	if _, err := a.Verify(claim("1735689600:bob"), accept); err != ErrUnknownUser {
 		t.Errorf("ephemeral name without a secret: %v", err)
 	}
 }
@@ -173,28 +185,45 @@ func TestVerifyConcurrently(t *testing.T) {
 	for range 4 {
 		readers.Go(func() {
 			for range 500 {
-				if _, err := a.Verify([]byte("alice"), check); err != nil {
+				if _, err := a.Verify(claim("alice"), check); err != nil {
 					t.Error(err)
 				}
-				a.Verify([]byte("1735689600:zo\u00eb"), check)
+				a.Verify(claim("1735689600:zo\u00eb"), check)
 			}
 		})
 	}
 	for range 500 {
-		a.current.Store(a.files.snapshot())
+		a.current.Store(must(a.snapshot()))
 	}
 	readers.Wait()
 }
 
 func BenchmarkVerify(b *testing.B) {
 	a := newTest(b, Options{Users: []User{alice()}, Secrets: []string{"one", "two"}})
-	for _, name := range []string{"alice", "nobody", "1735689600:bob"} {
-		b.Run(name, func(b *testing.B) {
-			username := []byte(name)
-			b.ReportAllocs()
-			for b.Loop() {
-				a.Verify(username, func([]byte) bool { return false })
-			}
-		})
+	for _, algorithm := range []Algorithm{MD5, SHA256} {
+		for _, name := range []string{"alice", "nobody", "1735689600:bob"} {
+			b.Run(fmt.Sprintf("%v/%s", algorithm, name), func(b *testing.B) {
+				c := &Claim{Username: []byte(name), Algorithm: algorithm}
+				deny := func([]byte) bool { return false }
+				b.ReportAllocs()
+				for b.Loop() {
+					a.Verify(c, deny)
+				}
+			})
+		}
+	}
+}
+
+// Without a secret nothing is derived, and a request of a static user leaves no garbage.
+func TestVerifyAllocatesNothing(t *testing.T) {
+	a := newTest(t, Options{Users: []User{alice()}})
+	hash := userhash("alice", testRealm)
+	for _, c := range []*Claim{
+		{Username: []byte("alice"), Algorithm: MD5}, {Username: []byte("alice"), Algorithm: SHA256},
+		{Userhash: hash[:], Algorithm: SHA256}, {Username: []byte("nobody"), Algorithm: SHA256},
+	} {
+		if n := testing.AllocsPerRun(100, func() { a.Verify(c, accept) }); n != 0 {
+			t.Errorf("%v: %v allocations", c, n)
+		}
 	}
 }

@@ -54,9 +54,13 @@ func (a *Authenticator) poll() {
 	if !users && !secrets {
 		return
 	}
-	s := a.files.snapshot()
-	if s.empty() {
-		a.log.Errorf("the credentials files are empty: %v; the previous content stays valid", ErrNoCredentials)
+	s, err := a.snapshot()
+	switch {
+	case errors.Is(err, ErrNoCredentials):
+		a.log.Errorf("the credentials files are empty: %v; the previous content stays valid", err)
+		return
+	case err != nil:
+		a.log.Errorf("%v; the previous content stays valid", err)
 		return
 	}
 	a.current.Store(s)

@@ -42,7 +42,7 @@ func (r *running) tick() string {
 
 func (r *running) verify(name, password string, want error) {
 	r.t.Helper()
-	if _, err := r.Verify([]byte(name), knows(name, password)); err != want {
+	if _, err := r.Verify(claim(name), knows(name, password)); err != want {
 		r.t.Errorf("%s with %q: %v, want %v", name, password, err, want)
 	}
 }

@@ -35,7 +35,7 @@ func (a answer) wantChallenge(t *testing.T, code int) {
 	}
 	for _, one := range a.attributes {
 		switch one.kind {
-		case stun.AttrErrorCode, stun.AttrRealm, stun.AttrNonce, stun.AttrFingerprint:
+		case stun.AttrErrorCode, stun.AttrRealm, stun.AttrNonce, attrPasswordAlgorithms, stun.AttrFingerprint:
 		default:
 			t.Errorf("%v in a challenge", one.kind)
 		}
@@ -56,7 +56,7 @@ func TestConformanceChallenge(t *testing.T) {
 				{"user without proof", setters{stun.NewUsername("alice"), stun.NewRealm("hairpin"), stun.NewNonce("x")}},
 				{"attributes that are not understood", setters{raw(0x7FFF, 1)}},
 				{"attributes that are malformed", setters{raw(stun.AttrLifetime, 1), raw(stun.AttrXORPeerAddress)}},
-				{"integrity of the other kind alone", setters{stun.NewUsername("alice"), stun.NewRealm("hairpin"), stun.NewNonce("x"), raw(attrIntegritySHA256, make([]byte, 32)...)}},
+				{"a wrong MESSAGE-INTEGRITY-SHA256 alone", setters{stun.NewUsername("alice"), stun.NewRealm("hairpin"), stun.NewNonce("x"), raw(attrIntegritySHA256, make([]byte, 32)...)}},
 			} {
 				t.Run(fmt.Sprintf("%v %s", method, row.says), func(t *testing.T) {
 					c := s.call(t, w)
@@ -133,7 +133,7 @@ func TestConformanceCredentials(t *testing.T) {
 		}},
 		{"RFC 8489 §9.2.4", "a nonce of nobody's", 438, func(stun.Setter) setters { return setters{user, realm, stun.NewNonce("nobody's"), good} }},
 		{"RFC 8489 §9.2.4", "empty nonce", 438, func(stun.Setter) setters { return setters{user, realm, raw(stun.AttrNonce), good} }},
-		{"RFC 8489 §9.1.2", "integrity of the other kind besides", 0, func(n stun.Setter) setters {
+		{"RFC 8489 §9.2.4", "a wrong MESSAGE-INTEGRITY-SHA256 besides, which alone counts", 401, func(n stun.Setter) setters {
 			return setters{user, realm, n, good, raw(attrIntegritySHA256, make([]byte, 32)...)}
 		}},
 	}

@@ -20,9 +20,12 @@ import (
 
 // What pion/stun has no name for.
 const (
-	attrAdditionalFamily = stun.AttrType(0x8000) // RFC 8656 §18.11
-	attrAddressErrorCode = stun.AttrType(0x8001) // RFC 8656 §18.12
-	attrIntegritySHA256  = stun.AttrType(0x001C) // RFC 8489 §14.6
+	attrAdditionalFamily   = stun.AttrType(0x8000) // RFC 8656 §18.11
+	attrAddressErrorCode   = stun.AttrType(0x8001) // RFC 8656 §18.12
+	attrIntegritySHA256    = stun.AttrType(0x001C) // RFC 8489 §14.6
+	attrPasswordAlgorithm  = stun.AttrType(0x001D) // RFC 8489 §14.12
+	attrUserhash           = stun.AttrType(0x001E) // RFC 8489 §14.4
+	attrPasswordAlgorithms = stun.AttrType(0x8002) // RFC 8489 §14.11
 )
 
 // channelData builds a ChannelData message, padded to a multiple of four bytes if so wished.

@@ -2,16 +2,17 @@ package control
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
 // authenticate is the long-term credential mechanism, in the order that RFC 8489
-// §9.2.4 sets: credentials present, set complete, user, integrity, and only then the
-// nonce. (RFC 5389 §10.2.2 had the nonce before the user. The new order gives 438 to
-// those alone who could use a fresh nonce, and 401 to whoever has a wrong password,
-// whatever the nonce.)
+// §9.2.4 sets: credentials present, set complete, password algorithm as offered, user,
+// integrity, and only then the nonce. (RFC 5389 §10.2.2 had the nonce before the user.
+// The new order gives 438 to those alone who could use a fresh nonce, and 401 to
+// whoever has a wrong password, whatever the nonce.)
 //
 // On success r has its identity, its key and the allocation of its five-tuple.
 func (w *Worker) authenticate(r *request) *protocolError {
@@ -19,26 +20,36 @@ func (w *Worker) authenticate(r *request) *protocolError {
 	if !m.HasIntegrity() {
 		return errNoCredentials
 	}
+	// USERNAME, which needs no look-up, counts where somebody sends both.
 	username, hasUsername := m.Get(wire.AttrUsername)
+	userhash, hasUserhash := m.Get(wire.AttrUserhash)
 	realm, hasRealm := m.Get(wire.AttrRealm)
 	nonce, hasNonce := m.Get(wire.AttrNonce)
-	if !hasUsername || !hasRealm || !hasNonce {
+	if !hasUsername && !hasUserhash || !hasRealm || !hasNonce {
 		return errIncomplete
+	}
+	said, stale := w.h.auth.ReadNonce(nonce, r.from.FiveTuple.Client)
+	algorithm, e := w.chosenAlgorithm(r, said)
+	if e != nil {
+		return e
 	}
 	// A user name is valid within a realm (RFC 8489 §9.2.4, §14.9), and we have only
 	// one. It is no secret, so it may cost less to refuse than a wrong user.
 	if string(realm) != w.h.auth.Realm() {
 		return errWrongRealm
 	}
-	identity, err := w.h.auth.Verify(username, w.integrity)
+	w.claim.Username, w.claim.Userhash, w.claim.Algorithm = username, userhash, algorithm
+	identity, err := w.h.auth.Verify(&w.claim, w.integrity)
 	switch {
 	case err == nil:
+	case errors.Is(err, auth.ErrAlgorithm):
+		return errAlgorithm
 	case errors.Is(err, auth.ErrWrongPassword):
 		return errWrongPassword
 	default:
 		return errUnknownUser
 	}
-	if w.h.auth.CheckNonce(nonce, r.from.FiveTuple.Client) != nil {
+	if stale != nil {
 		return errStaleNonce
 	}
 	r.identity, r.wall = identity, w.h.now()
@@ -47,8 +58,41 @@ func (w *Worker) authenticate(r *request) *protocolError {
 		return errExpired
 	}
 	w.key = identity.Key
-	r.key = w.key[:]
+	r.key = w.key.Bytes()
 	return nil
+}
+
+// chosenAlgorithm is the third check of RFC 8489 §9.2.4: a client that was offered
+// password algorithms says what it was offered and which one it took, so that nobody
+// on the path can make it take a worse one. A client that says neither is one of RFC
+// 5389, and uses MD5.
+//
+// The check is for requests whose nonce carries the bit of an offer. Of others the RFC
+// says nothing: PASSWORD-ALGORITHM means what it says there, as a nonce that lost its
+// bit on the way would else look like a wrong password to the client's user.
+//
+// The answer's integrity is MESSAGE-INTEGRITY-SHA256, "unless the request was processed
+// as though PASSWORD-ALGORITHM was MD5 (because the request contained neither …)",
+// whichever of the two the request had itself.
+func (w *Worker) chosenAlgorithm(r *request, said auth.Nonce) (auth.Algorithm, *protocolError) {
+	list, hasList, listErr := w.message.PasswordAlgorithms(w.algorithms[:0])
+	number, hasNumber, numberErr := w.message.PasswordAlgorithm()
+	w.algorithms = list
+	r.sha256 = hasList || hasNumber
+	switch {
+	case !r.sha256:
+		return auth.MD5, nil
+	case !said.HasAlgorithms:
+		if hasNumber && numberErr == nil {
+			return auth.Algorithm(number), nil
+		}
+		return auth.MD5, nil
+	case !hasList || !hasNumber || listErr != nil || numberErr != nil:
+		return 0, errAlgorithms
+	case !said.Matches(list) || !slices.Contains(list, number):
+		return 0, errAlgorithms
+	}
+	return auth.Algorithm(number), nil
 }
 
 // expired says whether the credential's own expiry ends r here. It is judged when

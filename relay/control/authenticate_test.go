@@ -45,8 +45,8 @@ func TestAuthentication(t *testing.T) {
 	}{
 		{"no credentials", c.credentials(), 401},
 		{"all but MESSAGE-INTEGRITY", c.credentials(user, realmAttr, nonce), 401},
-		{"MESSAGE-INTEGRITY-SHA256 alone, which was not offered", c.credentials(user, realmAttr, nonce, raw(attrIntegritySHA256, make([]byte, 32)...)), 401},
-		{"no USERNAME", c.credentials(realmAttr, nonce, key), 400},
+		{"MESSAGE-INTEGRITY-SHA256 alone, made with no key", c.credentials(user, realmAttr, nonce, raw(attrIntegritySHA256, make([]byte, 32)...)), 401},
+		{"neither USERNAME nor USERHASH", c.credentials(realmAttr, nonce, key), 400},
 		{"no REALM", c.credentials(user, nonce, key), 400},
 		{"no NONCE", c.credentials(user, realmAttr, key), 400},
 		{"MESSAGE-INTEGRITY alone", c.credentials(key), 400},
@@ -81,7 +81,7 @@ func TestAuthentication(t *testing.T) {
 				wantAttributes(t, answer, stun.AttrErrorCode, stun.AttrFingerprint)
 				return
 			}
-			wantAttributes(t, answer, stun.AttrErrorCode, stun.AttrRealm, stun.AttrNonce, stun.AttrFingerprint)
+			wantAttributes(t, answer, stun.AttrErrorCode, stun.AttrRealm, stun.AttrNonce, attrPasswordAlgorithms, stun.AttrFingerprint)
 			if got := string(value(t, answer, stun.AttrRealm)); got != realm {
 				t.Errorf("REALM %q", got)
 			}

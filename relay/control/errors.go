@@ -78,8 +78,10 @@ var (
 
 // Authentication.
 var (
-	errNoCredentials = &protocolError{code: unauthenticated, cause: "no MESSAGE-INTEGRITY"}
-	errIncomplete    = &protocolError{code: badRequest, cause: "MESSAGE-INTEGRITY without USERNAME, REALM or NONCE", failure: failureIncomplete}
+	errNoCredentials = &protocolError{code: unauthenticated, cause: "no MESSAGE-INTEGRITY, no MESSAGE-INTEGRITY-SHA256"}
+	errIncomplete    = &protocolError{code: badRequest, cause: "message integrity without USERNAME or USERHASH, REALM or NONCE", failure: failureIncomplete}
+	errAlgorithms    = &protocolError{code: badRequest, cause: "PASSWORD-ALGORITHM and PASSWORD-ALGORITHMS are not as offered", failure: failureAlgorithms}
+	errAlgorithm     = &protocolError{code: unauthenticated, cause: "password algorithm is not accepted", failure: failureAlgorithm}
 	errWrongRealm    = &protocolError{code: unauthenticated, cause: "REALM is not ours", failure: failureWrongRealm}
 	errUnknownUser   = &protocolError{code: unauthenticated, cause: "user is not known", failure: failureUnknownUser}
 	errWrongPassword = &protocolError{code: unauthenticated, cause: "password is wrong", failure: failureWrongPassword}

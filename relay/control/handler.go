@@ -91,7 +91,10 @@ type Worker struct {
 	peers     []netip.AddrPort
 	addresses []netip.Addr
 	token     [8]byte
-	key       [16]byte // what request.key refers to
+	claim     auth.Claim
+	key       auth.Key // what request.key refers to
+	// PASSWORD-ALGORITHMS of the request
+	algorithms []uint16
 }
 
 // NewWorker makes a Worker.
@@ -112,6 +115,7 @@ type request struct {
 	identity   auth.Identity
 	wall       time.Time              // that identity's expiry is measured by
 	key        []byte                 // identity's key; nil while the sender has proved nothing
+	sha256     bool                   // the answer has MESSAGE-INTEGRITY-SHA256, not MESSAGE-INTEGRITY
 	allocation *allocation.Allocation // of the five-tuple; nil when there is none
 }
 
@@ -140,8 +144,11 @@ func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
 	if w.h.software != "" && r.key != nil && (method == methodAllocate || method == methodRefresh) {
 		w.reply.AddString(wire.AttrSoftware, w.h.software)
 	}
-	// RFC 8489 §9.2.4: once a request is authenticated, every answer carries
-	// MESSAGE-INTEGRITY under the same key.
+	// RFC 8489 §9.2.4: once a request is authenticated, every answer is protected
+	// under the same key.
+	if r.sha256 {
+		return w.reply.FinishSHA256(dst, r.key)
+	}
 	return w.reply.Finish(dst, r.key)
 }
 
@@ -234,10 +241,15 @@ func (w *Worker) refuse(r *request, e *protocolError) {
 	w.reply.Error(&w.message, e.code.number(), e.code.reason())
 	switch e.code {
 	case unauthenticated, staleNonce:
-		// RFC 8489 §9.2.4: with 401 and 438 go REALM and a nonce that is valid.
-		w.nonce = h.auth.AppendNonce(w.nonce[:0], r.from.FiveTuple.Client)
+		// RFC 8489 §9.2.4: with 401 and 438 go REALM and a nonce that is valid,
+		// and with a nonce of which the bit is set PASSWORD-ALGORITHMS.
+		var offered []uint16
+		w.nonce, offered = h.auth.Challenge(w.nonce[:0], r.from.FiveTuple.Client)
 		w.reply.AddString(wire.AttrRealm, h.auth.Realm())
 		w.reply.AddBytes(wire.AttrNonce, w.nonce)
+		if offered != nil {
+			w.reply.AddPasswordAlgorithms(offered)
+		}
 	case unknownAttribute:
 		w.reply.AddUnknown(w.unknown)
 	}

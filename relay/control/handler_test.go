@@ -254,7 +254,7 @@ func TestStrangers(t *testing.T) {
 		msg   *stun.Message
 		limit int
 	}{
-		{"challenge", allocate, 108}, // 20 + ERROR-CODE 24 + REALM 12 + NONCE 36 + FINGERPRINT 8, and room for 8 more
+		{"challenge", allocate, 136}, // 20 + ERROR-CODE 24 + REALM 12 + NONCE 52 + PASSWORD-ALGORITHMS 12 + FINGERPRINT 8, and room for 8 more
 		{"Binding", binding, 40},
 		{"unknown attributes", unknown, len(unknown.Raw)},
 	} {
@@ -337,6 +337,7 @@ func TestStats(t *testing.T) {
 	s.stats.EachAuthFailure(func(reason string, n uint64) { failures[reason] = n })
 	if want := map[string]uint64{
 		"incomplete": 0, "wrong_realm": 0, "unknown_user": 1, "wrong_password": 1, "expired": 0, "stale_nonce": 1, "wrong_user": 1,
+		"algorithms": 0, "algorithm": 0,
 	}; !equalCounts(failures, want) {
 		t.Errorf("failures %v, want %v", failures, want)
 	}

@@ -22,16 +22,19 @@ import (
 
 // Methods and attributes that pion/stun has no name for.
 const (
-	methodConnect             = stun.MethodConnect // RFC 6062
-	attrAdditionalFamily      = stun.AttrType(0x8000)
-	attrAddressErrorCode      = stun.AttrType(0x8001)
-	attrIntegritySHA256       = stun.AttrType(0x001C)
-	realm                     = "hairpin"
-	alice, bob                = "alice", "bob"
-	alicePassword             = "correct horse"
-	bobPassword               = "battery staple"
-	secret                    = "shared secret"
-	ipv4, ipv6           byte = 1, 2
+	methodConnect               = stun.MethodConnect // RFC 6062
+	attrAdditionalFamily        = stun.AttrType(0x8000)
+	attrAddressErrorCode        = stun.AttrType(0x8001)
+	attrIntegritySHA256         = stun.AttrType(0x001C)
+	attrPasswordAlgorithm       = stun.AttrType(0x001D)
+	attrUserhash                = stun.AttrType(0x001E)
+	attrPasswordAlgorithms      = stun.AttrType(0x8002)
+	realm                       = "hairpin"
+	alice, bob                  = "alice", "bob"
+	alicePassword               = "correct horse"
+	bobPassword                 = "battery staple"
+	secret                      = "shared secret"
+	ipv4, ipv6             byte = 1, 2
 )
 
 var (

