@@ -81,7 +81,11 @@ type Key struct {
 // Bytes are the key itself, within k.
 func (k *Key) Bytes() []byte { return k.bytes[:k.size] }
 
-func (k *Key) set(b []byte) { k.size = copy(k.bytes[:], b) }
+// Set makes k the key b, of at most 64 bytes.
+func (k *Key) Set(b []byte) { k.size = copy(k.bytes[:], b) }
+
+// Clone is a copy of the key itself.
+func (k *Key) Clone() []byte { return slices.Clone(k.Bytes()) }
 
 // String, GoString, Format and LogValue hide the key.
 

@@ -38,9 +38,13 @@ var (
 	ErrWrongPassword = errors.New("auth: wrong password")
 	// ErrAlgorithm: the server does not accept this password algorithm (Options.Algorithms).
 	ErrAlgorithm = errors.New("auth: password algorithm is not accepted")
+	// ErrToken: the access token is not one, or not encrypted with the key that is named.
+	ErrToken = errors.New("auth: access token cannot be opened")
+	// ErrTokenExpired: the access token's time is over, or has not come.
+	ErrTokenExpired = errors.New("auth: access token has expired")
 	// ErrStaleNonce: the nonce is expired, malformed, or was made for another client, realm or secret.
 	ErrStaleNonce = errors.New("auth: stale nonce")
-	// ErrNoCredentials: neither a user nor a secret is configured, so nobody could ever be let in.
+	// ErrNoCredentials: neither a user, a secret nor a token key is configured, so nobody could ever be let in.
 	ErrNoCredentials = errors.New("auth: no credentials: give at least one user or one secret")
 	// ErrNoSecret: an ephemeral credential is asked for, and there is no secret to sign it with.
 	ErrNoSecret = errors.New("auth: no secret to sign an ephemeral credential with")
@@ -58,6 +62,11 @@ type Options struct {
 
 	Secrets     []string // shared secrets of ephemeral credentials; the first one signs, all are accepted
 	SecretsFile string   // more of them, after those of Secrets; path, empty: none
+
+	// TokenKeysFile has the long-term keys of third-party authorization (RFC 7635), as JSON; path, empty: none.
+	TokenKeysFile string
+	// ServerName is the name that access tokens are made for; empty: the realm. At most 127 characters.
+	ServerName string
 
 	// Algorithms are the password algorithms that are accepted, in the order in which they are offered; empty:
 	// DefaultAlgorithms. MD5 alone is RFC 5389's mechanism: nothing is offered. SHA256 alone refuses the clients that know
@@ -80,6 +89,7 @@ type Options struct {
 type Authenticator struct {
 	// Immutable after New.
 	realm         string // profile form
+	serverName    string
 	enforceExpiry bool
 	algorithms    []Algorithm
 	lifetime      time.Duration // of nonces
@@ -137,7 +147,13 @@ func New(o Options) (*Authenticator, error) {
 	if err != nil {
 		faults = append(faults, err)
 	}
-	a.realm = realm
+	a.realm, a.serverName = realm, realm
+	if o.ServerName != "" {
+		a.serverName = o.ServerName
+		if !utf8.ValidString(o.ServerName) || utf8.RuneCountInString(o.ServerName) > maxRealm {
+			faults = append(faults, fmt.Errorf("auth: server name is not UTF-8 or has more than %d characters; shorten it", maxRealm))
+		}
+	}
 
 	a.files.fixedUsers, err = fixedUsers(o.Users, a.realm)
 	faults = append(faults, err)
@@ -150,6 +166,10 @@ func New(o Options) (*Authenticator, error) {
 	if o.SecretsFile != "" {
 		a.files.secretsFile = &watched{path: o.SecretsFile}
 		faults = append(faults, a.loadSecrets())
+	}
+	if o.TokenKeysFile != "" {
+		a.files.tokenKeysFile = &watched{path: o.TokenKeysFile}
+		faults = append(faults, a.loadTokenKeys())
 	}
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
@@ -203,8 +223,8 @@ func silent() logging.LeveledLogger {
 // String, GoString, Format and LogValue tell how many credentials there are, never which.
 
 func (o Options) String() string {
-	return fmt.Sprintf("auth.Options{Realm: %q, %d users, UsersFile: %q, %d secrets, SecretsFile: %q}",
-		o.Realm, len(o.Users), o.UsersFile, len(o.Secrets), o.SecretsFile)
+	return fmt.Sprintf("auth.Options{Realm: %q, %d users, UsersFile: %q, %d secrets, SecretsFile: %q, TokenKeysFile: %q}",
+		o.Realm, len(o.Users), o.UsersFile, len(o.Secrets), o.SecretsFile, o.TokenKeysFile)
 }
 func (o Options) GoString() string           { return o.String() }
 func (o Options) Format(f fmt.State, _ rune) { io.WriteString(f, o.String()) }

@@ -2,7 +2,9 @@
 //
 // It owns:
 //   - static users and shared secrets, from options and from files that are re-read when they change (files.go, watch.go);
-//   - the keys of the long-term credential mechanism, RFC 8489 §9.2.2 (user.go, verify.go);
+//   - the keys of the long-term credential mechanism, RFC 8489 §9.2.2, and its password algorithms (algorithm.go, user.go,
+//     verify.go);
+//   - access tokens of third-party authorization, RFC 7635, and the keys that open them (token.go, token_keys.go);
 //   - ephemeral credentials as in the TURN REST API draft, draft-uberti-behave-turn-rest-00 (ephemeral.go);
 //   - stateless nonces, RFC 8489 §9.2 (nonce.go);
 //   - the ICE configuration that carries a credential to a browser (ice.go), and the HTTP service that hands it out
@@ -14,10 +16,11 @@
 //
 // The way of a request:
 //
-//	no integrity ──► AppendNonce ──► 401 with REALM and NONCE
-//	integrity ─────► Verify ─► ErrUnknownUser, ErrWrongPassword ─► 401 (one answer for both)
-//	                    └────► Identity ─► CheckNonce ─► ErrStaleNonce ─► 438 with a new nonce
-//	                                           └───────► Expired(now)? judged by the caller where it makes an allocation
+//	no integrity ──► Challenge ──► 401 with REALM, NONCE and PASSWORD-ALGORITHMS
+//	integrity ─────► ReadNonce ─► algorithms not as offered? ─► 400
+//	                    └────► Verify, VerifyToken ─► ErrUnknownUser, ErrWrongPassword, … ─► 401 (one answer for all)
+//	                              └────► Identity ─► ErrStaleNonce of ReadNonce? ─► 438 with a new nonce
+//	                                         └─────► Expired(now)? judged by the caller where it makes an allocation
 //
 // All of these may be called from any goroutine. They read one immutable snapshot through an atomic pointer and take no
 // lock; Run, the only writer, replaces the snapshot as a whole.

@@ -16,12 +16,16 @@ type snapshot struct {
 	file    map[string]account // from Options.UsersFile, by name; disjoint from fixed
 	secrets [][]byte           // those of the options, then those of the file; the first one signs
 
+	tokenKeys map[string]*tokenKey // by kid
+
 	names map[[sha256.Size]byte]string // by USERHASH; nil where USERHASH is not supported
 	offer offer                        // of challenges
 }
 
-func (s *snapshot) count() int  { return len(s.fixed) + len(s.file) }
-func (s *snapshot) empty() bool { return s.count() == 0 && len(s.secrets) == 0 }
+func (s *snapshot) count() int { return len(s.fixed) + len(s.file) }
+func (s *snapshot) empty() bool {
+	return s.count() == 0 && len(s.secrets) == 0 && len(s.tokenKeys) == 0
+}
 
 // find looks into both maps whatever the first one says, so that every name takes the same way.
 func (s *snapshot) find(name []byte) (account, bool) {
@@ -60,9 +64,11 @@ type sources struct {
 	fixedSecrets [][]byte
 	fileUsers    map[string]account
 	fileSecrets  [][]byte
+	tokenKeys    map[string]*tokenKey
 
-	usersFile   *watched // nil: none
-	secretsFile *watched // nil: none
+	usersFile     *watched // nil: none
+	secretsFile   *watched // nil: none
+	tokenKeysFile *watched // nil: none
 }
 
 // snapshot puts the sources together. The error says why nobody, or not everybody, could be let in with them.
@@ -72,6 +78,8 @@ func (a *Authenticator) snapshot() (*snapshot, error) {
 		fixed:   f.fixedUsers,
 		file:    f.fileUsers,
 		secrets: slices.Concat(f.fixedSecrets, f.fileSecrets),
+
+		tokenKeys: f.tokenKeys,
 	}
 	if s.empty() {
 		return nil, ErrNoCredentials
@@ -89,8 +97,8 @@ func (a *Authenticator) snapshot() (*snapshot, error) {
 		}
 	}
 	// A client must use USERHASH where it is announced (RFC 8489 §9.2.5), and the name of an ephemeral user can't be
-	// found by its hash, as the server has never heard of it.
-	if len(s.secrets) == 0 {
+	// found by its hash, as the server has never heard of it. Nor is there a hash of a token's kid (RFC 7635 §5).
+	if len(s.secrets) == 0 && len(s.tokenKeys) == 0 {
 		s.offer |= offerUserhash
 	}
 	return s, nil

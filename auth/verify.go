@@ -12,7 +12,10 @@ import (
 type Identity struct {
 	User    string    // as sent; static names share the memory of the configuration
 	Key     Key       `json:"-" yaml:"-"` // for the integrity of the answer
-	Expires time.Time // of an ephemeral credential; zero: static, never
+	Expires time.Time // of an ephemeral credential or an access token; zero: static, never
+
+	Token bool          // it came with an access token (RFC 7635)
+	Life  time.Duration // of the token, from beginning to end
 }
 
 // Expired tells whether the credential's time is over. The caller asks when an allocation is made, and with
@@ -55,7 +58,7 @@ func (a *Authenticator) Verify(c *Claim, check func(key []byte) bool) (Identity,
 	found := false
 	for i := range max(1, len(s.secrets)) {
 		genuine := false
-		c.candidate.set(a.dummy.of(c.Algorithm))
+		c.candidate.Set(a.dummy.of(c.Algorithm))
 		if i < len(s.secrets) {
 			// Derived for every name: a static user called like an expiry would be told by its speed otherwise.
 			var derived keys
@@ -66,12 +69,12 @@ func (a *Authenticator) Verify(c *Claim, check func(key []byte) bool) (Identity,
 				derived.md5 = longTermKey(c.Username, a.realm, password)
 			}
 			if ephemeral {
-				c.candidate.set(derived.of(c.Algorithm))
+				c.candidate.Set(derived.of(c.Algorithm))
 				genuine = true
 			}
 		}
 		if known && i == 0 && static.has(c.Algorithm) {
-			c.candidate.set(static.of(c.Algorithm))
+			c.candidate.Set(static.of(c.Algorithm))
 			genuine = true
 		}
 		if check(c.candidate.Bytes()) && genuine && !found {

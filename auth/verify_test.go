@@ -17,7 +17,7 @@ func accept([]byte) bool { return true }
 // claim is that of a client that speaks RFC 5389.
 func claim(username string) *Claim { return &Claim{Username: []byte(username), Algorithm: MD5} }
 
-func keyOf(b []byte) (k Key) { k.set(b); return k }
+func keyOf(b []byte) (k Key) { k.Set(b); return k }
 
 func must[T any](v T, err error) T {
 	if err != nil {

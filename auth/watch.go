@@ -31,7 +31,7 @@ type watched struct {
 // The path is followed anew each time, so files that are replaced, also through symbolic links as Kubernetes does it, are
 // seen. A file that is faulty, missing or leaves nobody to be let in changes nothing and is logged once. Call it once.
 func (a *Authenticator) Run(ctx context.Context) error {
-	if a.files.usersFile == nil && a.files.secretsFile == nil {
+	if a.files.usersFile == nil && a.files.secretsFile == nil && a.files.tokenKeysFile == nil {
 		<-ctx.Done()
 		return nil
 	}
@@ -51,7 +51,8 @@ func (a *Authenticator) Run(ctx context.Context) error {
 func (a *Authenticator) poll() {
 	users := a.report(a.files.usersFile, a.loadUsers)
 	secrets := a.report(a.files.secretsFile, a.loadSecrets)
-	if !users && !secrets {
+	tokenKeys := a.report(a.files.tokenKeysFile, a.loadTokenKeys)
+	if !users && !secrets && !tokenKeys {
 		return
 	}
 	s, err := a.snapshot()
@@ -64,7 +65,7 @@ func (a *Authenticator) poll() {
 		return
 	}
 	a.current.Store(s)
-	a.log.Infof("credentials were read again: %d users, %d secrets", s.count(), len(s.secrets))
+	a.log.Infof("credentials were read again: %d users, %d secrets, %d token keys", s.count(), len(s.secrets), len(s.tokenKeys))
 }
 
 // report calls load if f has changed, and logs its fault once. It tells whether there is new content.
@@ -90,7 +91,7 @@ func (a *Authenticator) report(f *watched, load func() error) bool {
 	return f.digest != before
 }
 
-// loadUsers and loadSecrets take over the file's content if it is new and has no fault.
+// loadUsers, loadSecrets and loadTokenKeys take over the file's content if it is new and has no fault.
 
 func (a *Authenticator) loadUsers() error {
 	f := a.files.usersFile
@@ -109,6 +110,17 @@ func (a *Authenticator) loadSecrets() error {
 		secrets, err := parseSecrets(f.path, content, a.files.fixedSecrets)
 		if err == nil {
 			a.files.fileSecrets = secrets
+		}
+		return err
+	})
+}
+
+func (a *Authenticator) loadTokenKeys() error {
+	f := a.files.tokenKeysFile
+	return f.load(func(content []byte) error {
+		keys, err := parseTokenKeys(f.path, content)
+		if err == nil {
+			a.files.tokenKeys = keys
 		}
 		return err
 	})

@@ -36,6 +36,9 @@ type Settings struct {
 	Secrets       []string
 	SecretsFile   string
 	EnforceExpiry bool
+	Algorithms    []auth.Algorithm // by preference
+	TokenKeysFile string
+	ServerName    string // of access tokens; empty: the realm
 	NonceSecret   string
 	NonceLifetime time.Duration
 
@@ -176,6 +179,25 @@ var settingsTable = []setting{
 		name: "enforce-expiry", initial: []string{"false"},
 		usage: "end an allocation when its ephemeral credentials expire; otherwise a call that began in time goes on",
 		parse: func(s *Settings, v value) error { return parseSwitch(&s.EnforceExpiry, v) },
+	},
+	{
+		name: "password-algorithms", placeholder: "LIST", initial: []string{"sha256,md5"},
+		usage: "how passwords may be hashed, the preferred way first. md5 alone speaks RFC 5389 only; sha256 alone refuses clients that " +
+			"know MD5 only, which are most. Where a user is configured by an MD5 key, SHA-256 is offered to nobody",
+		parse: parseAlgorithms,
+	},
+	{
+		name: "oauth-keys-file", placeholder: "FILE",
+		usage: "long-term keys of the authorization servers whose access tokens are accepted (RFC 7635), JSON: " +
+			`{"keys": [{"kid": …, "key": base64 of 32 bytes}, …]}; read again when it changes`,
+		example: []string{"/etc/hairpin/oauth-keys.json"},
+		parse:   func(s *Settings, v value) error { return parseFileName(&s.TokenKeysFile, v) },
+	},
+	{
+		name: "oauth-server-name", placeholder: "NAME", initialText: "the realm",
+		usage:   "name that access tokens for this server are made with",
+		example: []string{"turn.example.org"},
+		parse:   parseServerName,
 	},
 	{
 		name: "nonce-secret", placeholder: "SECRET", secret: true, initialText: "random at each start",

@@ -121,8 +121,11 @@ func (s *Settings) credentialFault(err error) fault {
 	if errors.As(err, &inFile) {
 		if inFile.Line == 0 { // the file as a whole
 			name := "users-file"
-			if inFile.File == s.SecretsFile {
+			switch inFile.File {
+			case s.SecretsFile:
 				name = "secrets-file"
+			case s.TokenKeysFile:
+				return fault{s.originOf("oauth-keys-file"), fmt.Sprintf("cannot use %q: %s", inFile.File, inFile.Err), "correct it"}
 			}
 			return fault{s.originOf(name), fmt.Sprintf("cannot use %q: %s", inFile.File, inFile.Err), "name a file that can be read, with one entry in a line"}
 		}
@@ -135,7 +138,7 @@ func (s *Settings) credentialFault(err error) fault {
 // credentialFiles names the files that credentials were expected in.
 func (s *Settings) credentialFiles() string {
 	var places []string
-	for _, name := range []string{"users-file", "secrets-file"} {
+	for _, name := range []string{"users-file", "secrets-file", "oauth-keys-file"} {
 		if len(s.given[name]) > 0 {
 			places = append(places, s.originOf(name))
 		}
@@ -144,7 +147,7 @@ func (s *Settings) credentialFiles() string {
 }
 
 func (s *Settings) hasCredentials() bool {
-	return len(s.Users) > 0 || s.UsersFile != "" || len(s.Secrets) > 0 || s.SecretsFile != ""
+	return len(s.Users) > 0 || s.UsersFile != "" || len(s.Secrets) > 0 || s.SecretsFile != "" || s.TokenKeysFile != ""
 }
 
 // originOf says where a setting came from: the key of a fault that concerns it.
@@ -176,5 +179,7 @@ func (s *Settings) authOptions() auth.Options {
 		Secrets: s.Secrets, SecretsFile: s.SecretsFile,
 		NonceSecret: s.NonceSecret, NonceLifetime: s.NonceLifetime,
 		EnforceExpiry: s.EnforceExpiry,
+		Algorithms:    s.Algorithms,
+		TokenKeysFile: s.TokenKeysFile, ServerName: s.ServerName,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -67,14 +68,7 @@ func (u *uclient) wantComplete(t *testing.T, atLeast int) {
 // coturn's client, which nobody here wrote, loses nothing, whatever ways it takes; and what it does wrong on purpose
 // harms neither the server nor those who come after.
 func TestTurnutils(t *testing.T) {
-	program, err := exec.LookPath("turnutils_uclient")
-	if err != nil {
-		const missing = "turnutils_uclient is not installed, so coturn's client did not try this server; apt-get install coturn"
-		if os.Getenv("CI") == "true" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
-	}
+	program := coturnTool(t, "turnutils_uclient")
 	hosts := []string{"127.0.0.1"}
 	if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
 		l.Close()
@@ -182,6 +176,49 @@ func TestTurnutils(t *testing.T) {
 			}
 		}
 	})
+}
+
+// coturnTool finds a program of coturn's.
+func coturnTool(t *testing.T, name string) string {
+	t.Helper()
+	program, err := exec.LookPath(name)
+	if err != nil {
+		missing := name + " is not installed, so coturn's client did not try this server; apt-get install coturn"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
+	}
+	return program
+}
+
+// coturn's client makes access tokens itself, each time with one of three keys that it has built in, and takes a new one
+// with each Refresh (RFC 7635).
+func TestTurnutilsOAuth(t *testing.T) {
+	program := coturnTool(t, "turnutils_uclient")
+	keys := filepath.Join(t.TempDir(), "keys.json")
+	content := `{"keys": [
+		{"kid": "north", "key": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="},
+		{"kid": "union", "key": "MTIzNDU2Nzg5MDEyMzQ1Ng==", "alg": "A128GCM"},
+		{"kid": "oldempire", "key": "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI="}]}`
+	if err := os.WriteFile(keys, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	port := freePorts(t, 1)[0]
+	at := net.JoinHostPort("127.0.0.1", port)
+	p := startProcess(t, "hairpin", "serve", "--admin", "off", "--oauth-keys-file", keys, "--oauth-server-name", "turn.example.org",
+		"--listen", "udp://"+at, "--listen", "tcp://"+at)
+	waitForTCP(t, at)
+	var runs []*uclient
+	for _, flags := range []string{"-J -y -c", "-J -y -c -t", "-J -y"} {
+		runs = append(runs, startUclient(t, program, patience, strings.Fields(flags+" -m 4 -n 50 -l 200 -z 5 -p "+port+" 127.0.0.1")...))
+	}
+	for _, u := range runs {
+		u.wantComplete(t, 4*50)
+	}
+	if code := p.end(t, syscall.SIGTERM); code != exitGood {
+		t.Errorf("exit code %d", code)
+	}
 }
 
 // waitForTCP returns as soon as somebody listens there.

@@ -52,6 +52,9 @@ type Allocation struct {
 	Token         [8]byte  // RESERVATION-TOKEN that its answer carried
 	HasToken      bool
 
+	// Credential is nil but for a client that came with an access token.
+	Credential atomic.Pointer[Credential]
+
 	mu sync.Mutex // guards replacing permissions and channels
 
 	// Guarded by Table.mu.

@@ -38,16 +38,13 @@ func (w *Worker) authenticate(r *request) *protocolError {
 	if string(realm) != w.h.auth.Realm() {
 		return errWrongRealm
 	}
-	w.claim.Username, w.claim.Userhash, w.claim.Algorithm = username, userhash, algorithm
-	identity, err := w.h.auth.Verify(&w.claim, w.integrity)
-	switch {
-	case err == nil:
-	case errors.Is(err, auth.ErrAlgorithm):
-		return errAlgorithm
-	case errors.Is(err, auth.ErrWrongPassword):
-		return errWrongPassword
-	default:
-		return errUnknownUser
+	identity, handled, e := w.verifyToken(r, username)
+	if !handled {
+		w.claim.Username, w.claim.Userhash, w.claim.Algorithm = username, userhash, algorithm
+		identity, e = w.verify()
+	}
+	if e != nil {
+		return e
 	}
 	if stale != nil {
 		return errStaleNonce
@@ -60,6 +57,20 @@ func (w *Worker) authenticate(r *request) *protocolError {
 	w.key = identity.Key
 	r.key = w.key.Bytes()
 	return nil
+}
+
+// verify is the check of user and integrity by a password.
+func (w *Worker) verify() (auth.Identity, *protocolError) {
+	identity, err := w.h.auth.Verify(&w.claim, w.integrity)
+	switch {
+	case err == nil:
+		return identity, nil
+	case errors.Is(err, auth.ErrAlgorithm):
+		return identity, errAlgorithm
+	case errors.Is(err, auth.ErrWrongPassword):
+		return identity, errWrongPassword
+	}
+	return identity, errUnknownUser
 }
 
 // chosenAlgorithm is the third check of RFC 8489 §9.2.4: a client that was offered

@@ -85,6 +85,8 @@ var (
 	errWrongRealm    = &protocolError{code: unauthenticated, cause: "REALM is not ours", failure: failureWrongRealm}
 	errUnknownUser   = &protocolError{code: unauthenticated, cause: "user is not known", failure: failureUnknownUser}
 	errWrongPassword = &protocolError{code: unauthenticated, cause: "password is wrong", failure: failureWrongPassword}
+	errToken         = &protocolError{code: unauthenticated, cause: "ACCESS-TOKEN cannot be opened", failure: failureToken}
+	errTokenExpired  = &protocolError{code: unauthenticated, cause: "ACCESS-TOKEN is not of this time", failure: failureTokenExpired}
 	errExpired       = &protocolError{code: unauthenticated, cause: "credential has expired", failure: failureExpired}
 	errStaleNonce    = &protocolError{code: staleNonce, cause: "nonce is old, or not ours for this client", failure: failureStaleNonce}
 )

@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"github.com/pion/stun/v2"
 )
@@ -24,15 +25,20 @@ func FuzzHandle(f *testing.F) {
 		c.request(stun.MethodRefresh, lifetime(0), family(ipv4)),
 		c.request(stun.MethodCreatePermission, peerAt("203.0.113.5:50000"), peerAt("[2001:db8:2::5]:1")),
 		c.request(stun.MethodChannelBind, channel(0x4000), peerAt("203.0.113.5:50000")),
+		c.credentials(c.by(alice, sha256By(keySHA256(alice, alicePassword)))...),
+		c.credentials(append([]stun.Setter{algorithms(algSHA256, algMD5), algorithm(algSHA256)}, c.by(alice, sha256By(keySHA256(alice, alicePassword)))...)...),
+		c.credentials(hashOf(alice), algorithms(algSHA256, algMD5), algorithm(algSHA256), stun.NewRealm(realm), stun.NewNonce(c.nonce), sha256By(keySHA256(alice, alicePassword))),
+		c.credentials(append([]stun.Setter{issue(f, "some key of a session", s.clock.now(), time.Hour)}, c.by("north", sha1By([]byte("some key of a session")))...)...),
 		c.request(methodConnect, peerAt("203.0.113.5:50000")),
 	}
 	for _, m := range seeds {
 		f.Add(m.Raw)
 	}
+	third := thirdParty(f)
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		// The seeds' nonces are of f's server; here every one is stale, so that no
 		// request gets through unless the fuzzer finds alice's key and a nonce.
-		s := newServer(t)
+		s := newServer(t, third)
 		c := s.client(alice, alicePassword)
 		a := c.allocate()
 		expires, now := a.Expires(), s.table.Now()
@@ -45,7 +51,7 @@ func FuzzHandle(f *testing.F) {
 		if answer == nil {
 			return
 		}
-		const overhead = 128 // REALM and NONCE, which a challenge cannot do without
+		const overhead = 144 // REALM, NONCE, PASSWORD-ALGORITHMS and THIRD-PARTY-AUTHORIZATION, which a challenge cannot do without
 		if len(answer) > len(msg)+overhead {
 			t.Fatalf("%d bytes answered with %d", len(msg), len(answer))
 		}

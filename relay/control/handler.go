@@ -16,7 +16,7 @@
 //	                                                                 437 441
 //
 // One file holds one stage: handler.go the entry and the order, authenticate.go the
-// long-term credential mechanism, then one file for each method, errors.go what an
+// long-term credential mechanism, token.go access tokens in its place, then one file for each method, errors.go what an
 // answer can be, stats.go what is counted.
 //
 // A datagram from an address that proved nothing yet is answered with no more than
@@ -115,6 +115,7 @@ type request struct {
 	identity   auth.Identity
 	wall       time.Time              // that identity's expiry is measured by
 	key        []byte                 // identity's key; nil while the sender has proved nothing
+	session    *allocation.Credential // of an access token; nil: there is none
 	sha256     bool                   // the answer has MESSAGE-INTEGRITY-SHA256, not MESSAGE-INTEGRITY
 	allocation *allocation.Allocation // of the five-tuple; nil when there is none
 }
@@ -138,6 +139,7 @@ func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
 		w.refuse(&r, refused)
 	} else {
 		w.h.stats.count(method, success)
+		w.keepSession(&r)
 	}
 	// RFC 8656 §5 wants SOFTWARE in the answers to Allocate and Refresh; it is told
 	// to authenticated clients only.
@@ -249,6 +251,9 @@ func (w *Worker) refuse(r *request, e *protocolError) {
 		w.reply.AddBytes(wire.AttrNonce, w.nonce)
 		if offered != nil {
 			w.reply.AddPasswordAlgorithms(offered)
+		}
+		if name, ok := h.auth.ThirdParty(); ok {
+			w.reply.AddString(wire.AttrThirdPartyAuthorization, name)
 		}
 	case unknownAttribute:
 		w.reply.AddUnknown(w.unknown)

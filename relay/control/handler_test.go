@@ -337,7 +337,7 @@ func TestStats(t *testing.T) {
 	s.stats.EachAuthFailure(func(reason string, n uint64) { failures[reason] = n })
 	if want := map[string]uint64{
 		"incomplete": 0, "wrong_realm": 0, "unknown_user": 1, "wrong_password": 1, "expired": 0, "stale_nonce": 1, "wrong_user": 1,
-		"algorithms": 0, "algorithm": 0,
+		"algorithms": 0, "algorithm": 0, "token": 0, "token_expired": 0,
 	}; !equalCounts(failures, want) {
 		t.Errorf("failures %v, want %v", failures, want)
 	}

@@ -38,7 +38,8 @@ func (w *Worker) refresh(r *request) *protocolError {
 // and at most the maximum. Zero comes out as the default; only Refresh gives it a
 // meaning of its own.
 //
-// Where the credential's expiry is enforced, nothing lives longer than it.
+// Where the credential's expiry is enforced, nothing lives longer than it, and never
+// longer than an access token.
 func (w *Worker) desiredLifetime(r *request) (time.Duration, *protocolError) {
 	requested, _, err := w.message.Lifetime()
 	if err != nil {
@@ -46,7 +47,9 @@ func (w *Worker) desiredLifetime(r *request) (time.Duration, *protocolError) {
 	}
 	lifetime := time.Duration(requested) * time.Second
 	lifetime = min(max(lifetime, allocation.DefaultLifetime), allocation.MaxLifetime)
-	if w.h.auth.EnforceExpiry() && !r.identity.Expires.IsZero() {
+	if r.identity.Token {
+		lifetime = tokenLifetime(r, lifetime)
+	} else if w.h.auth.EnforceExpiry() && !r.identity.Expires.IsZero() {
 		lifetime = min(lifetime, r.identity.Expires.Sub(r.wall))
 	}
 	return lifetime, nil

@@ -99,6 +99,8 @@ const (
 	failureWrongUser                 // 441: the allocation is another user's
 	failureAlgorithms                // 400: the password algorithms are not those that were offered, which is a sign of a bid-down
 	failureAlgorithm                 // 401: a password algorithm that is switched off
+	failureToken                     // 401: an access token that cannot be opened
+	failureTokenExpired              // 401: an access token before or after its time
 	authFailures                     // how many there are
 )
 
@@ -106,7 +108,7 @@ const (
 func (f authFailure) String() string {
 	return [authFailures]string{
 		"none", "incomplete", "wrong_realm", "unknown_user", "wrong_password", "expired", "stale_nonce", "wrong_user",
-		"algorithms", "algorithm",
+		"algorithms", "algorithm", "token", "token_expired",
 	}[f]
 }
 
