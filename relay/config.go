@@ -32,6 +32,7 @@ type Config struct {
 	UserQuota   int           // allocations per user; 0: no limit
 	TotalQuota  int           // allocations; 0: no limit
 	Quality     quality.Mode  // whose media are looked at; zero: nobody's
+	Alternates  []Alternate   // where clients are sent by a server that drains; at most 64
 	Auth        auth.Options
 	Software    string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
 	Log         logging.LoggerFactory // nil: pion's default
@@ -118,6 +119,9 @@ func (c *Config) complete() error {
 		listeners[i] = l
 	}
 	c.Listeners = listeners
+	if err := c.checkAlternates(); err != nil {
+		faults = append(faults, err)
+	}
 	for _, q := range []struct {
 		name  string
 		value int

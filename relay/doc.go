@@ -20,6 +20,8 @@
 //	Serve       one per stream listener; ends when the listener is closed
 //	reader      one per connection (package stream)
 //	Table.Run   the sweeper; ends with the context
+//	awaitDrain  waits for the end of Drain; ends then or with the context
+//	alternates  looks up where clients are sent then; ends with the context
 //	Auth.Run    watches credential files; ends with the context
 //
 // Run starts them all and waits for all of them.

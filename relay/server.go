@@ -27,8 +27,9 @@ const socketBuffer = 2 << 20
 
 // Server is a relay.
 //
-//	New ──► bound ──Run──► serving ──ctx ends──► closed
-//	           └────────────Close───────────────►
+//	New ──► bound ──Run──► serving ──ctx ends───────────────────► closed
+//	           │              └─────Drain──► draining ──empty, late──►
+//	           └──────────────────────────Close─────────────────────►
 type Server struct {
 	// Immutable after New.
 	config  Config
@@ -46,8 +47,10 @@ type Server struct {
 	loops   []*udpLoop
 	stop    chan struct{} // closed by Close
 
-	lives lives
-	once  sync.Once
+	drain      drain
+	alternates *alternates
+	lives      lives
+	once       sync.Once
 }
 
 // socket is one bound address of a listener: of datagram sockets, one per loop, or
@@ -73,6 +76,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		config: c, log: c.Log.NewLogger("relay"), started: time.Now(),
 		auth: authenticator, stats: new(control.Stats), stop: make(chan struct{}),
+		drain: drain{asked: make(chan struct{})},
 	}
 	if err := s.bind(); err != nil {
 		s.Close()
@@ -224,8 +228,9 @@ func (s *Server) wire() (err error) {
 		return err
 	}
 	s.control = control.New(control.Options{
-		Table: s.table, Auth: s.auth, Peers: s.policy, Software: s.config.Software, Stats: s.stats, Log: s.config.Log.NewLogger("control"),
+		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, Software: s.config.Software, Stats: s.stats, Log: s.config.Log.NewLogger("control"),
 	})
+	s.alternates = s.newAlternates()
 	s.lives.sockets = make([]lifeCount, len(s.sockets))
 	s.plane = forward.New(forward.Options{Table: s.table, Listeners: len(s.sockets), Peers: s.policy, Quality: s.config.Quality})
 	s.toolbox.keep = toolsPerProcessor * ownProcessors()
@@ -275,7 +280,7 @@ func (s *Server) newLoop(index, n int, conn *udp.Conn) *udpLoop {
 	}
 }
 
-// Run serves until ctx ends or something that it can't do without fails, then
+// Run serves until ctx ends, Drain has come to its end or something that it can't do without fails, then
 // ends every allocation, closes everything and waits for all goroutines. It may be
 // called once.
 func (s *Server) Run(ctx context.Context) error {
@@ -293,12 +298,20 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	running.Go(func() { s.table.Run(ctx) })
 	running.Go(func() { s.policy.Run(ctx) })
+	running.Go(func() { s.alternates.run(ctx) })
+	drained := make(chan struct{})
+	running.Go(func() {
+		if s.awaitDrain(ctx) {
+			close(drained)
+		}
+	})
 	failed := make(chan error, 1)
 	running.Go(func() { failed <- s.auth.Run(ctx) })
 
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-drained:
 	case err = <-failed:
 		if ctx.Err() != nil {
 			err = nil // it ended because it was told to

@@ -66,6 +66,7 @@ func (s *Server) Count() int { return s.table.Count() }
 type Snapshot struct {
 	Started      time.Time
 	Allocations  int
+	Drain        DrainState
 	Listeners    []ListenerCounts // in the order of the configuration
 	Hairpin      uint64           // packets turned around inside the process
 	Dropped      []Count          // packets by reason; every reason is there
@@ -107,7 +108,7 @@ type Histogram struct {
 // Snapshot reads the counters. They are read one after the other while the server
 // works, so sums may be off by what happens meanwhile.
 func (s *Server) Snapshot() Snapshot {
-	n := Snapshot{Started: s.started, Allocations: s.Count(), Durations: s.lives.histogram()}
+	n := Snapshot{Started: s.started, Allocations: s.Count(), Drain: s.Draining(), Durations: s.lives.histogram()}
 	totals := s.plane.Totals()
 	for _, l := range s.config.Listeners {
 		n.Listeners = append(n.Listeners, ListenerCounts{Name: l.Name})

@@ -24,7 +24,15 @@ func (w *Worker) allocate(r *request) *protocolError {
 	if e := w.readAllocate(r, &wanted); e != nil {
 		return e
 	}
+	if !w.h.gate.enter() {
+		// It may have been made since authenticate looked, just before the gate was closed.
+		if r.allocation = w.h.table.Find(&r.from.FiveTuple, r.now); r.allocation != nil {
+			return w.allocated(r)
+		}
+		return w.turnAway(r, errDraining)
+	}
 	a, err := w.h.table.Create(&wanted, r.now)
+	w.h.gate.leave()
 	switch {
 	case err == nil:
 		return w.grant(a)

@@ -8,6 +8,7 @@ type code uint8
 
 const (
 	success code = iota
+	tryAlternate
 	badRequest
 	unauthenticated
 	forbidden
@@ -31,6 +32,7 @@ var codeTable = [codes]struct {
 	reason string
 }{
 	success:                   {0, "Success"},
+	tryAlternate:              {300, "Try Alternate"},
 	badRequest:                {400, "Bad Request"},
 	unauthenticated:           {401, "Unauthenticated"},
 	forbidden:                 {403, "Forbidden"},
@@ -106,6 +108,8 @@ var (
 	errFamilyNotSupported = &protocolError{code: addressFamilyNotSupported, cause: "no relayed transport addresses of this family"}
 	errUserQuota          = &protocolError{code: quotaReached, cause: "the user holds as many allocations as one may"}
 	errNoReservation      = &protocolError{code: insufficientCapacity, cause: "RESERVATION-TOKEN names no reservation"}
+	errTryAlternate       = &protocolError{code: tryAlternate, cause: "another server takes new allocations"}
+	errDraining           = &protocolError{code: insufficientCapacity, cause: "no new allocations, and no other server of the client's family is known"}
 	errNoRelayedAddress   = &protocolError{code: insufficientCapacity, cause: "no relayed transport address is free"}
 	errNoSocket           = &protocolError{code: insufficientCapacity, cause: "the host gives no socket for a relayed transport address"}
 )

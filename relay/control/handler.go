@@ -39,6 +39,7 @@ import (
 // Options says what a Handler works on.
 type Options struct {
 	Table    *allocation.Table
+	Gate     *Gate // nil: one that is always open
 	Auth     *auth.Authenticator
 	Peers    *peers.Policy         // with whom clients may exchange packets; nil: with each other
 	Software string                // SOFTWARE of authenticated Allocate and Refresh answers; empty: none
@@ -51,6 +52,7 @@ type Options struct {
 // goroutines.
 type Handler struct {
 	table    *allocation.Table
+	gate     *Gate
 	auth     *auth.Authenticator
 	peers    *peers.Policy
 	software string
@@ -61,7 +63,10 @@ type Handler struct {
 
 // New makes a Handler.
 func New(o Options) *Handler {
-	h := &Handler{table: o.Table, auth: o.Auth, peers: o.Peers, software: o.Software, log: o.Log, stats: o.Stats, now: o.Now}
+	h := &Handler{table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, software: o.Software, log: o.Log, stats: o.Stats, now: o.Now}
+	if h.gate == nil {
+		h.gate = new(Gate)
+	}
 	if h.stats == nil {
 		h.stats = new(Stats)
 	}
@@ -90,6 +95,7 @@ type Worker struct {
 	nonce     []byte
 	peers     []netip.AddrPort
 	addresses []netip.Addr
+	elsewhere []netip.AddrPort // servers that the client is sent to
 	token     [8]byte
 	claim     auth.Claim
 	key       auth.Key // what request.key refers to
@@ -257,6 +263,8 @@ func (w *Worker) refuse(r *request, e *protocolError) {
 		}
 	case unknownAttribute:
 		w.reply.AddUnknown(w.unknown)
+	case tryAlternate:
+		w.addAlternates()
 	}
 
 	// Strangers never reach the log: whoever floods the server is a number in the

@@ -56,6 +56,19 @@ func (r *Reply) AddAddress(a Attr, addr netip.AddrPort) {
 	r.AddBytes(a, value[:addressSize(addr.Addr())])
 }
 
+// AddPlainAddress adds an attribute in the format of MAPPED-ADDRESS, which is not XOR-encoded: ALTERNATE-SERVER (RFC
+// 8489 §14.1, §14.15). The family sent is the address's own.
+func (r *Reply) AddPlainAddress(a Attr, addr netip.AddrPort) {
+	family := FamilyIPv6
+	if addr.Addr().Is4() {
+		family = FamilyIPv4
+	}
+	r.scratch = append(r.scratch[:0], 0, family)
+	r.scratch = binary.BigEndian.AppendUint16(r.scratch, addr.Port())
+	r.scratch, _ = addr.Addr().WithZone("").AppendBinary(r.scratch) // its error is the interface's
+	r.AddBytes(a, r.scratch)
+}
+
 // AddUint32 adds an attribute of four bytes, most significant first. LIFETIME is the plain case; CHANNEL-NUMBER,
 // REQUESTED-TRANSPORT and the address families have their value in the upper bits.
 func (r *Reply) AddUint32(a Attr, v uint32) {

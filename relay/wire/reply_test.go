@@ -49,6 +49,14 @@ func TestReplyAgainstPion(t *testing.T) {
 		}, key, []stun.Setter{id, stun.NewType(stun.MethodAllocate, stun.ClassErrorResponse),
 			// stun.UnknownAttributes spends four bytes on each type, where RFC 8489 §14.13 has two.
 			stun.ErrorCodeAttribute{Code: 420}, stun.RawAttribute{Type: stun.AttrUnknownAttributes, Value: []byte{0x7F, 0xFF, 0x00, 0x1E, 0x00, 0x24}}, integrity}},
+		{"300", func(r *Reply) {
+			r.Error(&req, 300, "Try Alternate")
+			r.AddPlainAddress(AttrAlternateServer, peer4)
+			r.AddPlainAddress(AttrAlternateServer, peer6)
+		}, key, []stun.Setter{id, stun.NewType(stun.MethodAllocate, stun.ClassErrorResponse),
+			stun.ErrorCodeAttribute{Code: 300, Reason: []byte("Try Alternate")},
+			&stun.AlternateServer{IP: peer4.Addr().AsSlice(), Port: int(peer4.Port())},
+			&stun.AlternateServer{IP: peer6.Addr().AsSlice(), Port: int(peer6.Port())}, integrity}},
 		{"request", func(r *Reply) { r.Request(MethodChannelBind, tid); r.AddString(AttrUsername, "alice") }, key,
 			[]stun.Setter{id, stun.NewType(stun.MethodChannelBind, stun.ClassRequest), stun.NewUsername("alice"), integrity}},
 		{"indication", func(r *Reply) { r.Indication(MethodSend, tid); r.AddBytes(AttrData, []byte{1}) }, nil,

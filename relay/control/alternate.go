@@ -1,0 +1,109 @@
+package control
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/wire"
+)
+
+// Gate says whether allocations are made and, where one is not, which other server its client is sent to. The zero
+// value is open and knows no other server. It is safe for any number of goroutines, and nobody waits for anybody but
+// Close for those who are inside.
+//
+//	Allocate ──► enter ──open──► Table.Create ──► leave
+//	               └──closed──► 300 with ALTERNATE-SERVER, or 508
+type Gate struct {
+	closed     atomic.Bool
+	inside     atomic.Int64 // requests between enter and leave
+	alternates atomic.Pointer[alternates]
+}
+
+// alternates are the other servers by family: IPv4, IPv6. They are replaced as a whole.
+type alternates [2][]netip.AddrPort
+
+// Close lets no further allocation be made, and returns when none is under way: from then on their number only falls.
+// Closing twice is no error; nothing opens the gate again.
+func (g *Gate) Close() {
+	g.closed.Store(true)
+	for g.inside.Load() > 0 {
+		runtime.Gosched() // for the time of one Table.Create
+	}
+}
+
+// SetAlternates replaces the servers that clients are sent to. This server must not be among them: a client that is sent
+// back to where it was has to give up (RFC 8489 §10).
+func (g *Gate) SetAlternates(servers []netip.AddrPort) {
+	var a alternates
+	for _, s := range servers {
+		i := allocation.FamilyOf(s.Addr()) - allocation.IPv4
+		a[i] = append(a[i], s)
+	}
+	g.alternates.Store(&a)
+}
+
+// enter says whether an allocation may be made; leave is due when it has been.
+func (g *Gate) enter() bool {
+	// Whoever is counted before Close looks at the count, Close waits for; whoever is counted later sees closed.
+	g.inside.Add(1)
+	if g.closed.Load() {
+		g.inside.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (g *Gate) leave() { g.inside.Add(-1) }
+
+// choose draws a server of the family, other than the one that the client speaks to.
+func (g *Gate) choose(family allocation.Family, here netip.AddrPort) (netip.AddrPort, bool) {
+	a := g.alternates.Load()
+	if a == nil {
+		return netip.AddrPort{}, false
+	}
+	servers := a[family-allocation.IPv4]
+	if len(servers) == 0 {
+		return netip.AddrPort{}, false
+	}
+	i := rand.IntN(len(servers))
+	if servers[i] == here {
+		i = (i + 1) % len(servers)
+	}
+	return servers[i], servers[i] != here
+}
+
+// turnAway refuses an Allocate that this server could serve but will not: with 300 where there is another server of
+// the family of the client's address, as the answer must name one (RFC 8489 §10, RFC 8656 §7.2), else with why.
+func (w *Worker) turnAway(r *request, why *protocolError) *protocolError {
+	client, here := r.from.FiveTuple.Client.Addr(), r.from.FiveTuple.Server
+	w.elsewhere = w.elsewhere[:0]
+	family := allocation.FamilyOf(client)
+	server, ok := w.h.gate.choose(family, here)
+	if !ok {
+		return why
+	}
+	w.elsewhere = append(w.elsewhere, server)
+	// RFC 8489 §10: one of the other family should follow.
+	if server, ok := w.h.gate.choose(otherFamily(family), here); ok {
+		w.elsewhere = append(w.elsewhere, server)
+	}
+	return errTryAlternate
+}
+
+// otherFamily turns IPv4 into IPv6 and back.
+func otherFamily(f allocation.Family) allocation.Family {
+	if f == allocation.IPv4 {
+		return allocation.IPv6
+	}
+	return allocation.IPv4
+}
+
+// addAlternates writes what turnAway found into the answer.
+func (w *Worker) addAlternates() {
+	for _, server := range w.elsewhere {
+		w.reply.AddPlainAddress(wire.AttrAlternateServer, server)
+	}
+}
