@@ -30,6 +30,7 @@ var (
 	discardedDesc   = describe("discarded_messages_total", "STUN messages that deserve no answer.", "reason")
 	requestsDesc    = describe("requests_total", "Answered requests; code is 0 for a success.", "method", "class", "code")
 	buildDesc       = describe("build_info", "Always 1; the labels say what is running.", "version", "goversion", "goos", "goarch")
+	drainingDesc    = describe("draining", "1 while the server takes no new allocation and waits for the live ones to end, else 0.")
 	unexposedDesc   = describe("allocations_unexposed", "Live allocations without series of their own.")
 
 	allocationBytesDesc   = describe("allocation_bytes_total", "Bytes of application data of one live allocation.", allocationLabels...)
@@ -106,6 +107,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, r := range s.Requests {
 		to.counter(requestsDesc, r.Value, r.Method, r.Class, strconv.Itoa(r.Code))
 	}
+	draining := 0
+	if s.Drain.Draining {
+		draining = 1
+	}
+	to.gauge(drainingDesc, draining)
 	to.gauge(buildDesc, 1, c.version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	c.collectAllocations(to, s.Allocations)
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/pion/logging"
@@ -31,6 +32,8 @@ type Options struct {
 	Version string
 	// Ready returns why no new client should be sent here; nil, or a nil error: it may. The text is shown to everybody.
 	Ready func() error
+	// Drain is what POST /drain has begin; calling it again does nothing. nil: there is no /drain.
+	Drain func()
 	// Log gets the faults of exposition; nil: silent.
 	Log logging.LeveledLogger
 }
@@ -42,9 +45,10 @@ type Options struct {
 //	/readyz       200, or 503 and why
 //	/allocations  Status as JSON; ?limit=N&after=ID&id=ID
 //	/             the same as a page
+//	/drain        Drain as JSON; POST begins it
 func NewHandler(source Source, o Options) http.Handler {
 	status := &statusReader{source: source, version: o.Version}
-	return &handler{
+	h := &handler{
 		guard: newGuard(o),
 		routes: map[string]route{
 			"/metrics":     {open: true, Handler: newExposition(source, o)},
@@ -55,6 +59,10 @@ func NewHandler(source Source, o Options) http.Handler {
 			stylePath:      {Handler: http.HandlerFunc(serveStyle)},
 		},
 	}
+	if o.Drain != nil {
+		h.routes["/drain"] = route{posted: true, Handler: &drainer{source: source, begin: o.Drain, sites: http.NewCrossOriginProtection()}}
+	}
+	return h
 }
 
 type handler struct {
@@ -64,7 +72,19 @@ type handler struct {
 
 type route struct {
 	http.Handler
-	open bool // to whoever can connect
+	open   bool // to whoever can connect
+	posted bool // may be POSTed to; otherwise only read
+}
+
+func (r route) takes(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || r.posted && method == http.MethodPost
+}
+
+func (r route) methods() string {
+	if r.posted {
+		return "GET, HEAD, POST"
+	}
+	return "GET, HEAD"
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -74,10 +94,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, ok := h.routes[r.URL.Path]
 	switch {
 	case !ok:
-		answer(w, http.StatusNotFound, "not found: there are /metrics, /healthz, /readyz, /allocations and the page at /")
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		w.Header().Set("Allow", "GET, HEAD")
-		answer(w, http.StatusMethodNotAllowed, r.URL.Path+" can only be read: use GET")
+		answer(w, http.StatusNotFound, "not found: there are /metrics, /healthz, /readyz, /allocations, /drain and the page at /")
+	case !route.takes(r.Method):
+		w.Header().Set("Allow", route.methods())
+		answer(w, http.StatusMethodNotAllowed, r.URL.Path+" takes no "+strconv.Quote(r.Method)+": use "+route.methods())
 	case route.open || h.guard.admits(w, r):
 		route.ServeHTTP(w, r)
 	}

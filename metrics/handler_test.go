@@ -169,7 +169,7 @@ func TestAllocationsJSON(t *testing.T) {
 		f.allocations[0].Created, f.allocations[0].Expires = time.Now().Add(time.Minute), time.Now().Add(2*time.Minute)
 		time.Sleep(90 * time.Second)
 		_, body := get(t, NewHandler(f, open), "/allocations")
-		want := `{"version":"v1.2.3","started":"2000-01-01T00:00:00Z","uptime":90,` +
+		want := `{"version":"v1.2.3","started":"2000-01-01T00:00:00Z","uptime":90,"draining":false,` +
 			`"listeners":[{"name":"udp://:3478","scheme":"udp","address":"0.0.0.0:3478","public":"192.0.2.1:3478","allocations":1}],` +
 			`"total":1,"allocations":[{"id":1,"user":"alice","listener":"udp://:3478","transport":"udp",` +
 			`"client":"198.51.100.1:40000","server":"192.0.2.1:3478","relay":"192.0.2.1:50000",` +

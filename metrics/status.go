@@ -25,6 +25,8 @@ type Status struct {
 	Version     string       `json:"version"`
 	Started     time.Time    `json:"started"`
 	Uptime      float64      `json:"uptime"` // seconds
+	Draining    bool         `json:"draining"`
+	Deadline    *time.Time   `json:"deadline,omitempty"` // of draining, when what is left is cut; only then
 	Listeners   []Listener   `json:"listeners"`
 	Total       int          `json:"total"`       // live allocations, those left out included
 	Allocations []Allocation `json:"allocations"` // by ascending ID, the oldest first
@@ -140,9 +142,10 @@ func (s *statusReader) serveJSON(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *statusReader) read(q query, n relay.Snapshot) Status {
-	infos := s.source.ListenerInfos()
+	infos, drain := s.source.ListenerInfos(), drainOf(n)
 	status := Status{
 		Version: s.version, Started: wall(n.Started), Uptime: time.Since(n.Started).Seconds(),
+		Draining: drain.Draining, Deadline: drain.Deadline,
 		Listeners: make([]Listener, len(infos)), Allocations: []Allocation{},
 		Total: n.Allocations,
 	}
