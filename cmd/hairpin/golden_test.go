@@ -24,6 +24,7 @@ func TestGolden(t *testing.T) {
 		"help/probe.txt":            {"probe", "--help"},
 		"help/bench.txt":            {"bench", "--help"},
 		"help/status.txt":           {"status", "--help"},
+		"help/drain.txt":            {"drain", "--help"},
 		"help/config.txt":           {"config", "--help"},
 		"help/config-check.txt":     {"config", "check", "--help"},
 		"help/config-print.txt":     {"config", "print", "--help"},

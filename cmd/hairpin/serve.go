@@ -8,9 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
+	"sync"
 	"time"
 
 	"github.com/pion/logging"
@@ -31,8 +30,9 @@ func serveCommand() *cli.Command {
 			"prints together with an ICE configuration and a probe to try.\n\n" +
 			"A flag goes before its environment variable, that before the file, the file before the default. In a variable commas part\n" +
 			"the values of a repeatable flag. Flags can be seen by other users of the host: prefer files for secrets.\n\n" +
-			"SIGINT and SIGTERM end the server cleanly with exit code 0, a second one at once. Exit code 2: something in the settings\n" +
-			"is wrong, one line for each fault. Exit code 1: the host refuses, such as for a port in use.",
+			"SIGTERM drains the server: it takes no new allocation, and ends when the last one has, or after --drain-timeout; a second\n" +
+			"signal ends it at once. SIGINT (Ctrl-C) ends it at once. Both with exit code 0. Exit code 2: something in the settings is\n" +
+			"wrong, one line for each fault. Exit code 1: the host refuses, such as for a port in use.",
 		Flags:  settingFlags(),
 		Action: serve,
 	}
@@ -45,7 +45,7 @@ const collectorPercent = 50
 
 // serve is the life of a server:
 //
-//	settings ──► sockets bound ──► welcome ──► relay, admin and ICE run ──signal──► relay closed ──► the others closed
+//	settings ──► sockets bound ──► welcome ──► relay, admin and ICE run ──signal, drained──► relay closed ──► the others closed
 //	    │ exit 2       │ exit 1
 func serve(c *cli.Context) error {
 	settings, err := loadSettings(c)
@@ -82,9 +82,9 @@ func serve(c *cli.Context) error {
 		return err
 	}
 	own := log.NewLogger("serve")
-	ctx, release := untilSignal(c.Context, own)
+	ctx, release := untilSignal(c.Context, own, func() { work.drain(settings.DrainTimeout) })
 	defer release()
-	admin := newAdmin(ctx, adminListener, settings, work.source, log)
+	admin := newAdmin(ctx, adminListener, settings, work, log)
 	ice, err := newICE(iceListener, settings, work, log)
 	if err != nil {
 		return err
@@ -101,11 +101,13 @@ func serve(c *cli.Context) error {
 
 // work is what a process is there for: a relay, or with --listen none nothing but credentials.
 type work struct {
-	relay  *relay.Server // nil with --listen none
-	auth   *auth.Authenticator
-	source metrics.Source
-	run    func(context.Context) error // until its context ends
-	close  func()                      // instead of run
+	relay    *relay.Server // nil with --listen none
+	auth     *auth.Authenticator
+	source   metrics.Source
+	run      func(context.Context) error // until its context ends, or drain has come to its end
+	drain    func(timeout time.Duration) // begins it; only the first call counts
+	draining func() bool
+	close    func() // instead of run
 }
 
 func (s *Settings) open(config relay.Config) (*work, error) {
@@ -114,27 +116,67 @@ func (s *Settings) open(config relay.Config) (*work, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &work{auth: authenticator, source: noRelay{}, close: func() {}, run: func(ctx context.Context) error {
-			if err := authenticator.Run(ctx); ctx.Err() == nil {
-				return err
-			}
-			return nil // it ended because it was told to
+		nothing := &noRelay{drained: make(chan struct{})}
+		return &work{auth: authenticator, source: nothing, close: func() {}, drain: nothing.drain, draining: nothing.draining, run: func(ctx context.Context) error {
+			return nothing.run(ctx, authenticator)
 		}}, nil
 	}
 	server, err := relay.New(config)
 	if err != nil {
 		return nil, err
 	}
-	return &work{relay: server, auth: server.Auth(), source: server, run: server.Run, close: server.Close}, nil
+	return &work{
+		relay: server, auth: server.Auth(), source: server, run: server.Run, close: server.Close,
+		drain:    func(timeout time.Duration) { server.Drain(timeout) },
+		draining: func() bool { return server.Draining().Draining },
+	}, nil
 }
 
-// noRelay is what there is to be seen of no relay.
-type noRelay struct{}
+// noRelay is what there is to be seen of no relay, and of its end: there is nothing to wait for.
+type noRelay struct {
+	once    sync.Once
+	drained chan struct{} // closed by drain
+}
 
-func (noRelay) Snapshot() relay.Snapshot                         { return relay.Snapshot{Started: started} }
-func (noRelay) Allocations(int, func(relay.AllocationInfo) bool) {}
-func (noRelay) ListenerInfos() []relay.ListenerInfo              { return nil }
-func (noRelay) Wall(allocation.Time) time.Time                   { return started }
+func (n *noRelay) run(ctx context.Context, authenticator *auth.Authenticator) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() { failed <- authenticator.Run(ctx) }()
+	select {
+	case err := <-failed:
+		if ctx.Err() == nil {
+			return err
+		}
+		return nil // it ended because it was told to
+	case <-n.drained:
+		cancel()
+		<-failed
+		return nil
+	}
+}
+
+func (n *noRelay) drain(time.Duration) { n.once.Do(func() { close(n.drained) }) }
+
+func (n *noRelay) draining() bool {
+	select {
+	case <-n.drained:
+		return true
+	default:
+		return false
+	}
+}
+
+func (n *noRelay) Snapshot() relay.Snapshot {
+	s := relay.Snapshot{Started: started}
+	if n.draining() {
+		s.Drain = relay.DrainState{Draining: true, Since: time.Now(), Deadline: time.Now()}
+	}
+	return s
+}
+func (*noRelay) Allocations(int, func(relay.AllocationInfo) bool) {}
+func (*noRelay) ListenerInfos() []relay.ListenerInfo              { return nil }
+func (*noRelay) Wall(allocation.Time) time.Time                   { return started }
 
 var started = time.Now() // of the process
 
@@ -182,6 +224,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		UserQuota:       s.UserQuota,
 		TotalQuota:      s.TotalQuota,
 		Peers:           peers.Options{Rules: s.Peers, File: s.PeersFile, Log: log.NewLogger("peers")},
+		Alternates:      s.Alternates,
 		Auth:            s.authOptions(),
 		Software:        s.Software,
 		Log:             log,
@@ -212,35 +255,4 @@ func (s *Settings) httpAddresses() []netip.AddrPort {
 		}
 	}
 	return own
-}
-
-// untilSignal returns a context that ends at the first SIGINT or SIGTERM. The second one ends the process at once, also
-// as process 1 of a container, whom signals without a handler do not reach. release gives the signals back.
-func untilSignal(parent context.Context, log logging.LeveledLogger) (ctx context.Context, release func()) {
-	ctx, cancel := context.WithCancel(parent)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	released, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for range 2 {
-			select {
-			case <-released:
-				return
-			case s := <-signals:
-				if ctx.Err() != nil {
-					log.Warnf("second signal (%s): ending at once", s)
-					os.Exit(exitRuntime)
-				}
-				log.Infof("%s: ending", s)
-				cancel()
-			}
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(released)
-		<-ended
-		cancel()
-	}
 }

@@ -66,12 +66,12 @@ func listenHTTP(name string, at netip.AddrPort) (net.Listener, error) {
 	return l, nil
 }
 
-// newAdmin makes the server for l, nil when the admin address is off. It stops being ready when ctx ends.
-func newAdmin(ctx context.Context, l net.Listener, s *Settings, source metrics.Source, log *loggers) *sideServer {
+// newAdmin makes the server for l, nil when the admin address is off. It stops being ready when w drains or ctx ends.
+func newAdmin(ctx context.Context, l net.Listener, s *Settings, w *work, log *loggers) *sideServer {
 	if l == nil {
 		return nil
 	}
-	handler := metrics.NewHandler(source, metrics.Options{
+	handler := metrics.NewHandler(w.source, metrics.Options{
 		Token:            s.AdminToken,
 		AllocationSeries: s.MetricsAllocations,
 		Version:          readBuild().Version,
@@ -80,9 +80,13 @@ func newAdmin(ctx context.Context, l net.Listener, s *Settings, source metrics.S
 			if ctx.Err() != nil {
 				return errors.New("the server is ending")
 			}
+			if w.draining() {
+				return errors.New("draining")
+			}
 			return nil
 		},
-		Log: log.NewLogger("metrics"),
+		Drain: func() { w.drain(s.DrainTimeout) },
+		Log:   log.NewLogger("metrics"),
 	})
 	return &sideServer{
 		name: "admin", listener: l,

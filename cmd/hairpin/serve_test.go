@@ -88,13 +88,16 @@ func (p *process) readUntil(t *testing.T, pattern string) string {
 	}
 }
 
+// readAll reads standard output to its end, which is the process's.
+func (p *process) readAll() { io.Copy(io.Discard, p.stdout) }
+
 // end sends a signal and returns the exit code.
 func (p *process) end(t *testing.T, s os.Signal) int {
 	t.Helper()
 	if err := p.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
-	io.Copy(io.Discard, p.stdout)
+	p.readAll()
 	p.Wait()
 	return p.ProcessState.ExitCode()
 }
@@ -173,7 +176,7 @@ func TestServeWarnsWithoutLoop(t *testing.T) {
 
 // waitForSignals is a process that never gets around to ending after the first signal.
 func waitForSignals() {
-	ctx, release := untilSignal(context.Background(), newLoggers(os.Stderr, levelTrace, "text").NewLogger("test"))
+	ctx, release := untilSignal(context.Background(), newLoggers(os.Stderr, levelTrace, "text").NewLogger("test"), func() { fmt.Println("draining") })
 	defer release()
 	fmt.Println("ready")
 	<-ctx.Done()
@@ -181,9 +184,14 @@ func waitForSignals() {
 	<-make(chan struct{}) // the other goroutine waits for a signal, so this is no deadlock
 }
 
-func TestSecondSignalEndsAtOnce(t *testing.T) {
+// Whoever signals again is not kept waiting by anything that hangs.
+func TestMoreSignalsEndAtOnce(t *testing.T) {
 	p := startProcess(t, "signals")
 	p.readUntil(t, "ready")
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	p.readUntil(t, "draining")
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/quality"
@@ -60,6 +61,7 @@ type Settings struct {
 	Workers      int // 0 = one per CPU
 	Offload      udp.Offload
 	DrainTimeout time.Duration
+	Alternates   []relay.Alternate
 
 	Quality quality.Mode
 
@@ -301,8 +303,17 @@ var settingsTable = []setting{
 	},
 	{
 		name: "drain-timeout", placeholder: "DURATION", initial: []string{"1h"},
-		usage: "how long allocations may go on after SIGTERM. Accepted but without effect yet: SIGTERM ends the server at once",
+		usage: "how long allocations may go on after SIGTERM, hairpin drain or POST /drain, while new ones are refused or sent to an alternate server. " +
+			"The server ends when the last one has, and at the latest then; 0 = at once",
 		parse: func(s *Settings, v value) error { return parseDuration(&s.DrainTimeout, v, 0, "1h") },
+	},
+	{
+		name: "alternate-server", placeholder: "IP[:PORT]|dns:NAME[:PORT]", repeated: true,
+		usage: "another relay with the same credentials, to which clients are sent while this one drains (300, ALTERNATE-SERVER), one of them by chance; " +
+			"the port is 3478 unless given. Names are looked up every 10 seconds. Whatever leads back to this server is left out, " +
+			"so all relays may have the same list. Without any, new allocations are refused (508)",
+		example: []string{"192.0.2.11", "[2001:db8::11]:3478", "dns:relays.example.org"},
+		parse:   parseAlternate,
 	},
 	{
 		name: "log-level", placeholder: "LEVEL", initial: []string{"info"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -103,6 +104,19 @@ func TestWrongValue(t *testing.T) {
 		{"offload", "gso,off", `"off" is not an offload; write gro,gso or gro or gso or off`},
 		{"offload", "gro,gro", `"gro" is given twice; write gro,gso or gro or gso or off`},
 		{"drain-timeout", "-1s", `"-1s" is too short; write 0s or more, such as 1h`},
+		{"alternate-server", "", `"" is not an IP address; write one, such as 192.0.2.1 or [2001:db8::1]:3478, or dns:NAME`},
+		{"alternate-server", "192.0.2.1:0", `"192.0.2.1:0": "0" is not a port; write a number from 1 to 65535`},
+		{"alternate-server", "192.0.2.256", `"192.0.2.256" is not an IP address; write one, such as 192.0.2.1 or [2001:db8::1]:3478, or dns:NAME`},
+		{"alternate-server", "[192.0.2.1]:3478", `"[192.0.2.1]:3478" is not an IP address; write one, such as 192.0.2.1 or [2001:db8::1]:3478, or dns:NAME`},
+		{"alternate-server", "[2001:db8::1", `"[2001:db8::1" is not an IP address; write one, such as 192.0.2.1 or [2001:db8::1]:3478, or dns:NAME`},
+		{"alternate-server", "relay.example:3478", `"relay.example:3478" is not an IP address; write dns:relay.example:3478 to have it looked up`},
+		{"alternate-server", "dns:192.0.2.1:99", `"dns:192.0.2.1:99": 192.0.2.1 is no name; write 192.0.2.1:99`},
+		{"alternate-server", "dns:", `"dns:": the name is empty; write dns:NAME or dns:NAME:PORT, such as dns:relays.example.org`},
+		{"alternate-server", "dns:re lay", `"dns:re lay": the name holds other characters than letters, digits, - and _ (names in other scripts are written in their xn-- form); write dns:NAME or dns:NAME:PORT, such as dns:relays.example.org`},
+		{"alternate-server", "dns:relay:99999", `"dns:relay:99999": "99999" is not a port; write a number from 1 to 65535`},
+		{"alternate-server", "0.0.0.0", `clients cannot connect to "0.0.0.0"; write the address of one host`},
+		{"alternate-server", "fe80::1%eth0", `clients cannot connect to "fe80::1%eth0"; write the address of one host`},
+		{"alternate-server", "::ffff:192.0.2.1", `"::ffff:192.0.2.1" is an IPv4 address in IPv6 clothes; write 192.0.2.1`},
 		{"log-level", "verbose", `"verbose" is not a level; write trace, debug, info, warn or error`},
 		{"log-format", "xml", `"xml" is not a format; write text or json`},
 		{"config", "/does/not/exist", `cannot read "/does/not/exist": no such file or directory; name a YAML file that can be read`},
@@ -115,6 +129,14 @@ func TestWrongValue(t *testing.T) {
 			}
 		})
 	}
+}
+
+func manyAlternates(n int) string {
+	var line strings.Builder
+	for i := range n {
+		fmt.Fprintf(&line, " --alternate-server 10.0.0.%d", i+1)
+	}
+	return line.String()
 }
 
 // What is wrong with several values that are good one by one.
@@ -143,6 +165,9 @@ func TestWrongCombination(t *testing.T) {
 		{"peer rule twice", "--peers loop --peers loop", `--peers: "loop" is given twice; remove one`},
 		{"peers allowed and denied", "--peers 10.1.0.0/16 --peers !10.0.0.0/8", `--peers: "!10.0.0.0/8" denies all that "10.1.0.0/16" allows; remove one, or deny a part of it`},
 		{"peers denied only", "--peers !10.0.0.0/8", `--peers: "!10.0.0.0/8" and all other rules deny, so that clients could reach nobody; add loop, or a rule that allows something`},
+		{"alternate server twice", "--alternate-server [192.0.2.1 --alternate-server 192.0.2.1 --alternate-server 192.0.2.1:3478", `--alternate-server: "[192.0.2.1" is not an IP address; write one, such as 192.0.2.1 or [2001:db8::1]:3478, or dns:NAME
+--alternate-server: "192.0.2.1:3478" is given twice; remove one`},
+		{"too many alternate servers", manyAlternates(65), `--alternate-server: "10.0.0.65" is one too many: there may be 64; write dns:NAME with a name that stands for all`},
 		{"user twice", "--user a:1 --user a:2", `--user: user "a" is given twice; remove one`},
 		{"secret twice", "--secret a --secret a", `--secret: is given twice; remove one`},
 		{"two tokens", "--admin-token a --admin-token-file /dev/null", `--admin-token-file: is given together with admin-token; give one of them`},
@@ -173,6 +198,9 @@ func TestGoodCombination(t *testing.T) {
 		"--realm föhn --software hairpin --log-level trace --log-format json",
 		"--peers loop --drain-timeout 0s",
 		"--peers loop --peers 10.0.0.0/8:5000-6000 --peers [2001:db8::/32]:80 --peers dns:relays --peers !10.1.0.0/16",
+		"--alternate-server 192.0.2.1 --alternate-server 192.0.2.1:3479 --alternate-server 2001:db8::1 --alternate-server [2001:db8::2] --alternate-server [2001:db8::3]:9",
+		"--alternate-server dns:relays --alternate-server dns:relays.hairpin.svc.cluster.local.:3479 --alternate-server dns:_turn.x-1",
+		manyAlternates(64),
 		"--ice :8088 --secret s",
 		"--ice :8088 --user a:b --ice-key k --ice-key l",
 		"--ice 127.0.0.1:8088 --user a:b --ice-allow-origin * --ice-allow-origin http://localhost:8443 --ice-rate 0",

@@ -47,26 +47,15 @@ func statusCommand() *cli.Command {
 }
 
 func status(c *cli.Context) error {
-	settings, err := loadSettings(c)
-	var found faults
-	if err != nil && !errors.As(err, &found) {
+	server, found, err := adminOf(c)
+	if err != nil {
 		return err
-	}
-	if c.NArg() > 1 {
-		found = append(found, fault{c.Args().Get(1), "is a second address", "name one server"})
 	}
 	if c.Int("limit") < 0 {
 		found = append(found, fault{"--limit", fmt.Sprintf("%d is negative", c.Int("limit")), "write 0 or more"})
 	}
 	if c.Duration("interval") <= 0 {
 		found = append(found, fault{"--interval", fmt.Sprintf("%s is no time", c.Duration("interval")), "write for example 2s"})
-	}
-	server := adminClient{}
-	if settings != nil {
-		server.token = settings.AdminToken
-		address, wrongAddress := settings.adminTarget(c.Args().First())
-		found = append(found, wrongAddress...)
-		server.address = address
 	}
 	if err := found.err(); err != nil {
 		return err
@@ -140,6 +129,23 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
+// adminOf is the server that a command line means, with what is wrong about that.
+func adminOf(c *cli.Context) (server adminClient, found faults, err error) {
+	settings, err := loadSettings(c)
+	if err != nil && !errors.As(err, &found) {
+		return server, nil, err
+	}
+	if c.NArg() > 1 {
+		found = append(found, fault{c.Args().Get(1), "is a second address", "name one server"})
+	}
+	if settings != nil {
+		address, wrongAddress := settings.adminTarget(c.Args().First())
+		found = append(found, wrongAddress...)
+		server = adminClient{address: address, token: settings.AdminToken}
+	}
+	return server, found, nil
+}
+
 // adminTarget is HOST:PORT to ask: the one that was named, else the admin address of the settings. Where that is every
 // address of the host, loopback is one of them.
 func (s *Settings) adminTarget(named string) (string, faults) {
@@ -155,7 +161,7 @@ func (s *Settings) adminTarget(named string) (string, faults) {
 	}
 	switch a := s.Admin.Addr(); {
 	case !a.IsValid():
-		return "", faults{{s.originOf("admin"), "the admin address is off", "name the server's: hairpin status HOST:PORT"}}
+		return "", faults{{s.originOf("admin"), "the admin address is off", "name the server's as HOST:PORT"}}
 	case a.IsUnspecified() && a.Is4():
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), s.Admin.Port()).String(), nil
 	case a.IsUnspecified():
@@ -167,11 +173,24 @@ func (s *Settings) adminTarget(named string) (string, faults) {
 // adminClient speaks to the admin address of a server.
 type adminClient struct{ address, token string }
 
-// get returns what a path answers with. Its errors say what to do.
+// silentServer is the error of a server that did not answer, or not to the end.
+type silentServer struct {
+	what  string
+	cause error
+}
+
+func (s *silentServer) Error() string { return s.what }
+func (s *silentServer) Unwrap() error { return s.cause }
+
 func (a adminClient) get(ctx context.Context, path string, timeout time.Duration) ([]byte, error) {
+	return a.ask(ctx, http.MethodGet, path, timeout)
+}
+
+// ask returns what a path answers with. Its errors say what to do.
+func (a adminClient) ask(ctx context.Context, method, path string, timeout time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+a.address+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+a.address+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -185,13 +204,13 @@ func (a adminClient) get(ctx context.Context, path string, timeout time.Duration
 		for inner := errors.Unwrap(cause); inner != nil; inner = errors.Unwrap(cause) {
 			cause = inner
 		}
-		return nil, fmt.Errorf("%s does not answer: %v; is the server running, and is this its --admin address?", a.address, cause)
+		return nil, &silentServer{fmt.Sprintf("%s does not answer: %v; is the server running, and is this its --admin address?", a.address, cause), cause}
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("the answer of %s broke off: %w", a.address, err)
+		return nil, &silentServer{fmt.Sprintf("the answer of %s broke off: %v", a.address, err), err}
 	case response.StatusCode == http.StatusOK:
 		return body, nil
 	case response.StatusCode == http.StatusUnauthorized:
@@ -225,6 +244,9 @@ func showTable(w io.Writer, answer []byte, now time.Time) error {
 		})
 	}
 	fmt.Fprintf(w, "hairpin %s, up %s, %s\n\n", report.Version, spellDuration(now.Sub(report.Started)), spellCount(report.Total))
+	if report.Deadline != nil {
+		fmt.Fprintf(w, "draining: no new allocations; what is left ends in %s at the latest\n\n", spellDuration(report.Deadline.Sub(now)))
+	}
 	writeColumns(w, listeners)
 	if len(report.Allocations) > 0 {
 		fmt.Fprintln(w)

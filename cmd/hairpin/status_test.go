@@ -10,7 +10,7 @@ import (
 )
 
 const statusAnswer = `{
- "version": "v1.2.3", "started": "2026-01-01T03:04:05Z", "total": 5,
+ "version": "v1.2.3", "started": "2026-01-01T03:04:05Z", "draining": true, "deadline": "2026-01-02T03:34:05Z", "total": 5,
  "listeners": [
   {"name":"udp://:3478","address":"0.0.0.0:3478","public":"192.0.2.1:3478"},
   {"name":"tcp://[::]:3478","address":"[::]:3478","public":"[2001:db8::1]:3478"}
@@ -29,6 +29,8 @@ const statusAnswer = `{
  ]}`
 
 const statusTable = `hairpin v1.2.3, up 24h0m0s, 5 allocations
+
+draining: no new allocations; what is left ends in 30m0s at the latest
 
 LISTENER         ADDRESS       PUBLIC ADDRESS
 udp://:3478      0.0.0.0:3478  192.0.2.1:3478
@@ -93,7 +95,7 @@ func TestStatus(t *testing.T) {
 		{"negative", admin + " --limit -1", exitUsage, "", "--limit: -1 is negative; write 0 or more\n"},
 		{"nobody there", "--admin " + dead.Addr().String(), exitRuntime, "", dead.Addr().String() + " does not answer: connection refused; is the server running, and is this its --admin address?\n"},
 		{"not alive", "--health --admin " + dead.Addr().String(), exitRuntime, "", dead.Addr().String() + " does not answer: connection refused; is the server running, and is this its --admin address?\n"},
-		{"off", "--admin off", exitUsage, "", "--admin: the admin address is off; name the server's: hairpin status HOST:PORT\n"},
+		{"off", "--admin off", exitUsage, "", "--admin: the admin address is off; name the server's as HOST:PORT\n"},
 		{"wrong argument", "localhost", exitUsage, "", "localhost: is not HOST:PORT; write for example 127.0.0.1:9478\n"},
 		{"two arguments", "a:1 b:2 --interval 0s", exitUsage, "", "b:2: is a second address; name one server\n--interval: 0s is no time; write for example 2s\n"},
 	} {

@@ -183,7 +183,7 @@ func noPrefix(text, host string) error {
 		return wrong(quote(text)+" is not an IPv6 address or prefix", "with ports put it in brackets, such as [2001:db8::/32]:5000-6000")
 	case strings.Contains(host, "/"):
 		return wrong(quote(text)+" is not a prefix", "write one, such as 10.0.0.0/8 or 2001:db8::/32")
-	case strings.Contains(host, ".") && checkName(host) == nil:
+	case strings.Contains(host, ".") && CheckName(host) == nil:
 		if strings.HasPrefix(text, "!") {
 			return deniesName(text)
 		}
@@ -225,7 +225,7 @@ func parseName(text, rest string) (Rule, error) {
 	} else if a, err := netip.ParseAddr(host); err == nil {
 		return Rule{}, wrong(quote(text)+" gives an address for a name", "write "+a.String())
 	}
-	if err := checkName(host); err != nil {
+	if err := CheckName(host); err != nil {
 		return Rule{}, wrong(fmt.Sprintf("%s: the name %s", quote(text), err), "write dns:NAME or dns:NAME:PORTS with a name such as relays.example.org")
 	}
 	r := Rule{kind: name, name: strings.ToLower(host), ports: everyPort}
@@ -242,9 +242,9 @@ func parseName(text, rest string) (Rule, error) {
 // has 253: its first length and its last, empty label are not written.
 const maxName, maxLabel = 253, 63
 
-// checkName judges a host name: letters, digits, "-" and, as services are named,
+// CheckName judges a host name: letters, digits, "-" and, as services are named,
 // "_". A dot at the end is kept: it tells the resolver to add no search domain.
-func checkName(host string) error {
+func CheckName(host string) error {
 	labels := strings.TrimSuffix(host, ".")
 	if labels == "" {
 		return errors.New("is empty")
