@@ -215,7 +215,7 @@ func TestTurnutilsOAuth(t *testing.T) {
 	for _, u := range runs {
 		u.wantComplete(t, 4*50)
 	}
-	if code := p.end(t, syscall.SIGTERM); code != exitGood {
+	if code := p.end(t, os.Interrupt); code != exitGood {
 		t.Errorf("exit code %d", code)
 	}
 }
