@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hairpin-turn/hairpin/relay"
 	"github.com/hairpin-turn/hairpin/relay/forward"
@@ -211,7 +212,10 @@ func TestRelayRestart(t *testing.T) {
 		before := p.counts().FramesDecoded
 		p.until(fmt.Sprintf("%s.then((c) => c.FramesDecoded > %d)", counting, before+10))
 	}
-	if n := s.used(); n != 2 {
-		t.Errorf("%d allocations in use at the new relay", n)
+	// A slow machine takes more than one try; what the browsers don't use any longer they give back.
+	for end := time.Now().Add(patience); s.used() != 2; alice.eval("0", nil) {
+		if time.Now().After(end) {
+			t.Fatalf("%d allocations in use at the new relay", s.used())
+		}
 	}
 }
