@@ -19,7 +19,7 @@ IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev
 export GO PKG FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: run demo build test fuzz check generate bench bench-rivals bench-docker image image-prebuilt clean help
+.PHONY: run demo build test test-kubernetes fuzz check generate bench bench-rivals bench-docker image image-prebuilt clean help
 
 run: build ## build, then start a relay; ARGS="--listen udp://:3479" adds flags
 	@bin/hairpin serve $(ARGS)
@@ -34,6 +34,9 @@ build: ## build the static binary bin/hairpin
 
 test: ## all tests with the race detector, then each fuzz target for FUZZTIME (3s); PKG=./relay/... narrows it
 	@.ci/test
+
+test-kubernetes: ## calls through every Kubernetes overlay in the cluster of KUBECONFIG; deploy/kubernetes/README.md has the variables
+	@.ci/kubernetes
 
 fuzz: ## only the fuzz targets; FUZZTIME=1m for a longer search
 	@.ci/fuzz
@@ -68,4 +71,4 @@ clean: ## remove what was built here
 	rm -rf bin dist artifacts
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

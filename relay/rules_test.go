@@ -38,6 +38,7 @@ var floors = map[string][]string{
 var fields = map[string][]string{
 	"github.com/HdrHistogram/hdrhistogram-go": {"cmd"},
 	"github.com/coder/websocket":              {"cmd/one2one"},
+	"github.com/coredns/coredns":              {"deploy/kubernetes/internal/coredns"},
 	"github.com/pion/logging":                 {""},
 	"github.com/pion/stun/v2":                 {"relay/wire", "cmd"},
 	"github.com/pion/turn/v3":                 {"cmd"},
