@@ -84,6 +84,8 @@ env:
   {{- if eq .Values.mode "host-network" }}
   - name: HAIRPIN_PUBLIC_ADDRESS
     value: {{ .Values.hostNetwork.publicAddress | default "$(HOST_IP)" }}
+  - name: HAIRPIN_ALTERNATE_SERVER
+    value: {{ join "," .Values.hostNetwork.alternateServers }}
   {{- end }}
   {{- if eq .Values.mode "sidecar" }}
   - name: HAIRPIN_PEERS
