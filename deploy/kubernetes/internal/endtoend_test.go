@@ -158,9 +158,10 @@ func (c *cluster) clear(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	remove(append([]string{"namespace", "--wait=false"}, namespaces...)...)
-	for _, namespace := range namespaces { // nobody waits for calls that the test left
-		remove("pods", "--all", "--grace-period=1", "--wait=false", "-n", namespace)
+	for _, namespace := range namespaces { // nobody waits for calls that the test left: their pods end first, and at once
+		remove("daemonsets,deployments", "--all", "--cascade=orphan", "-n", namespace)
+		remove("replicasets", "--all", "--cascade=orphan", "-n", namespace)
+		remove("pods", "--all", "--grace-period=1", "-n", namespace)
 	}
 	remove(append([]string{"namespace", "--timeout=120s"}, namespaces...)...)
 }
