@@ -31,6 +31,7 @@ var (
 	requestsDesc    = describe("requests_total", "Answered requests; code is 0 for a success.", "method", "class", "code")
 	buildDesc       = describe("build_info", "Always 1; the labels say what is running.", "version", "goversion", "goos", "goarch")
 	drainingDesc    = describe("draining", "1 while the server takes no new allocation and waits for the live ones to end, else 0.")
+	eventsDesc      = describe("events_total", "Lines of the event stream by what became of them: written, lost as the queue was full, lost as the target did not take them.", "result")
 	unexposedDesc   = describe("allocations_unexposed", "Live allocations without series of their own.")
 
 	allocationBytesDesc   = describe("allocation_bytes_total", "Bytes of application data of one live allocation.", allocationLabels...)
@@ -112,6 +113,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		draining = 1
 	}
 	to.gauge(drainingDesc, draining)
+	to.counter(eventsDesc, s.Events.Written, "written")
+	to.counter(eventsDesc, s.Events.Full, "lost_queue_full")
+	to.counter(eventsDesc, s.Events.Failed, "lost_target_failed")
 	to.gauge(buildDesc, 1, c.version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	c.collectAllocations(to, s.Allocations)
 }

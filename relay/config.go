@@ -11,6 +11,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/hairpin-turn/hairpin/relay/udp"
@@ -27,12 +28,13 @@ type Config struct {
 	// that the host doesn't have stands, unless it is mapped, behind the host's first global address of its family. Without
 	// peers beyond the process nothing is bound.
 	RelayBind   map[netip.Addr]netip.Addr
-	Peers       peers.Options // with whom clients may exchange packets; zero: with each other; Own is filled in
-	Cooldown    time.Duration // of a relayed transport address; 0: allocation.DefaultCooldown
-	UserQuota   int           // allocations per user; 0: no limit
-	TotalQuota  int           // allocations; 0: no limit
-	Quality     quality.Mode  // whose media are looked at; zero: nobody's
-	Alternates  []Alternate   // where clients are sent by a server that drains; at most 64
+	Peers       peers.Options  // with whom clients may exchange packets; zero: with each other; Own is filled in
+	Cooldown    time.Duration  // of a relayed transport address; 0: allocation.DefaultCooldown
+	UserQuota   int            // allocations per user; 0: no limit
+	TotalQuota  int            // allocations; 0: no limit
+	Quality     quality.Mode   // whose media are looked at; zero: nobody's
+	Alternates  []Alternate    // where clients are sent by a server that drains; at most 64
+	Events      *events.Writer // is told of births, deaths and refusals; nil: nobody is. Whoever made it runs it
 	Auth        auth.Options
 	Software    string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
 	Log         logging.LoggerFactory // nil: pion's default

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/events"
 )
 
 // lives counts allocations from birth to death. The callbacks run on whatever
@@ -34,6 +35,9 @@ func (s *Server) born(a *allocation.Allocation) {
 	}
 	s.log.Infof("allocation %d created: user=%q listener=%s client=%s relay=%s lifetime=%s",
 		a.ID, a.User, s.listenerName(a), a.FiveTuple.Client, a.Relayed, a.Lifetime)
+	if s.config.Events != nil {
+		s.config.Events.Emit(s.event(events.Birth, a))
+	}
 }
 
 // died logs and counts the end of one.
@@ -48,6 +52,9 @@ func (s *Server) died(a *allocation.Allocation) {
 	s.log.Infof("allocation %d ended: why=%q user=%q listener=%s client=%s relay=%s duration=%s from_client=%d/%dB to_client=%d/%dB dropped=%d",
 		a.ID, a.Why(), a.User, s.listenerName(a), a.FiveTuple.Client, a.Relayed, lived.Round(time.Millisecond),
 		n.Up.Packets, n.Up.Bytes, n.Down.Packets, n.Down.Bytes, n.UpDropped.Packets+n.DownDropped.Packets)
+	if s.config.Events != nil {
+		s.config.Events.Emit(s.deathOf(a, n, lived))
+	}
 }
 
 func (s *Server) listenerName(a *allocation.Allocation) string {

@@ -228,7 +228,7 @@ func (s *Server) wire() (err error) {
 		return err
 	}
 	s.control = control.New(control.Options{
-		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, Software: s.config.Software, Stats: s.stats, Log: s.config.Log.NewLogger("control"),
+		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, Software: s.config.Software, Stats: s.stats, Refused: s.refusals(), Log: s.config.Log.NewLogger("control"),
 	})
 	s.alternates = s.newAlternates()
 	s.lives.sockets = make([]lifeCount, len(s.sockets))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/forward"
 	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/hairpin-turn/hairpin/relay/udp"
@@ -74,6 +75,7 @@ type Snapshot struct {
 	AuthFailures []Count          // by reason; every reason is there
 	Discarded    []Count          // messages that deserve no answer, by reason
 	Durations    Histogram        // of allocations that ended, in seconds
+	Events       events.Counts    // of Config.Events; zero without one
 }
 
 // ListenerCounts are the counters of one listener.
@@ -109,6 +111,9 @@ type Histogram struct {
 // works, so sums may be off by what happens meanwhile.
 func (s *Server) Snapshot() Snapshot {
 	n := Snapshot{Started: s.started, Allocations: s.Count(), Drain: s.Draining(), Durations: s.lives.histogram()}
+	if s.config.Events != nil {
+		n.Events = s.config.Events.Counts()
+	}
 	totals := s.plane.Totals()
 	for _, l := range s.config.Listeners {
 		n.Listeners = append(n.Listeners, ListenerCounts{Name: l.Name})

@@ -19,6 +19,7 @@ import (
 	"github.com/hairpin-turn/hairpin/metrics"
 	"github.com/hairpin-turn/hairpin/relay"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/peers"
 )
 
@@ -66,6 +67,14 @@ func serve(c *cli.Context) error {
 		}
 	}
 
+	var recorder *events.Writer
+	if settings.Events != "" {
+		if recorder, err = newRecorder(settings.Events, c.App.Writer, log); err != nil {
+			return err
+		}
+		config.Events = recorder
+	}
+
 	// All are opened before any fault is reported, so that all ports in use are named at once.
 	adminListener, adminErr := listenHTTP("admin", settings.Admin)
 	iceListener, iceErr := listenHTTP("ice", settings.ICE)
@@ -96,7 +105,7 @@ func serve(c *cli.Context) error {
 			fmt.Fprintf(c.App.Writer, "  ICE        http://%s/ice?service=turn&username=NAME\n\n", fromHereHTTP(settings.ICE))
 		}
 	}
-	return runTogether(ctx, work.run, admin, ice)
+	return runTogether(ctx, recording(recorder, work.run, own), admin, ice)
 }
 
 // work is what a process is there for: a relay, or with --listen none nothing but credentials.

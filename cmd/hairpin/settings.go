@@ -64,6 +64,7 @@ type Settings struct {
 	Alternates   []relay.Alternate
 
 	Quality quality.Mode
+	Events  string // target; empty: none
 
 	LogLevel  slog.Level
 	LogFormat string
@@ -283,6 +284,13 @@ var settingsTable = []setting{
 		name: "quality", placeholder: "MODE", initial: []string{"full"},
 		usage: "whose RTP streams are looked at for loss, jitter and stalls, as far as a relay sees them: off, sampled (one allocation in 16) or full",
 		parse: parseQuality,
+	},
+	{
+		name: "events", placeholder: "TARGET", initialText: "none",
+		usage: "where one line of JSON goes for each allocation's birth and death and each refused request: a file's path, stdout, or an " +
+			"http:// or https:// URL that lines are posted to. What the target takes too slowly is lost and counted",
+		example: []string{"/var/log/hairpin/events.jsonl"},
+		parse:   func(s *Settings, v value) error { return parseFileName(&s.Events, v) },
 	},
 	{
 		name: "software", placeholder: "TEXT", initialText: "none",

@@ -45,6 +45,7 @@ type Options struct {
 	Software string                // SOFTWARE of authenticated Allocate and Refresh answers; empty: none
 	Log      logging.LeveledLogger // nil: silent
 	Stats    *Stats                // nil: nobody wants to know
+	Refused  func(*Refusal)        // told of every refusal but those that every client meets first; nil: nobody. It must not wait
 	Now      func() time.Time      // wall clock that the expiry of credentials is judged by; nil: time.Now
 }
 
@@ -58,12 +59,13 @@ type Handler struct {
 	software string
 	log      logging.LeveledLogger // may be nil
 	stats    *Stats
+	refused  func(*Refusal)
 	now      func() time.Time
 }
 
 // New makes a Handler.
 func New(o Options) *Handler {
-	h := &Handler{table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, software: o.Software, log: o.Log, stats: o.Stats, now: o.Now}
+	h := &Handler{table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, software: o.Software, log: o.Log, stats: o.Stats, refused: o.Refused, now: o.Now}
 	if h.gate == nil {
 		h.gate = new(Gate)
 	}
@@ -245,6 +247,9 @@ func (w *Worker) refuse(r *request, e *protocolError) {
 	h := w.h
 	h.stats.count(r.method, e.code)
 	h.stats.fail(e.failure)
+	if h.refused != nil {
+		w.tell(r, e)
+	}
 
 	w.reply.Error(&w.message, e.code.number(), e.code.reason())
 	switch e.code {

@@ -1,0 +1,38 @@
+package control
+
+import (
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/wire"
+)
+
+// Refusal is a request that was answered with an error, as Options.Refused is told.
+type Refusal struct {
+	Method string // as the metrics spell it
+	Code   int    // RFC 8489 §14.8, RFC 8656 §19
+	Reason string // which credential was at fault, as the metrics spell it, else in words
+	User   string // as the client wrote it, whether it is true or not; empty: it didn't
+	From   allocation.FiveTuple
+	// Listener is the index of the listener that the request came through.
+	Listener int
+}
+
+// tell reports a refusal. The first request of every client is refused, for it has no nonce yet, and so is one with a
+// nonce that has grown old: nobody needs to hear of those.
+func (w *Worker) tell(r *request, e *protocolError) {
+	if e == errNoCredentials || e.code == staleNonce {
+		return
+	}
+	refusal := &Refusal{
+		Method: r.method.String(), Code: e.code.number(), Reason: e.cause,
+		From: r.from.FiveTuple, Listener: int(r.from.Client.Listener),
+	}
+	if e.failure != notAFailure {
+		refusal.Reason = e.failure.String()
+	}
+	if r.key != nil {
+		refusal.User = r.identity.User
+	} else if user, ok := w.message.Get(wire.AttrUsername); ok {
+		refusal.User = string(user)
+	}
+	w.h.refused(refusal)
+}
