@@ -14,6 +14,7 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/quality"
+	"github.com/hairpin-turn/hairpin/relay/secure"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -27,25 +28,30 @@ type Config struct {
 	// RelayBind maps relay addresses to the addresses of this host that stand for them behind a 1:1 NAT. A relay address
 	// that the host doesn't have stands, unless it is mapped, behind the host's first global address of its family. Without
 	// peers beyond the process nothing is bound.
-	RelayBind   map[netip.Addr]netip.Addr
-	Peers       peers.Options  // with whom clients may exchange packets; zero: with each other; Own is filled in
-	Cooldown    time.Duration  // of a relayed transport address; 0: allocation.DefaultCooldown
-	UserQuota   int            // allocations per user; 0: no limit
-	TotalQuota  int            // allocations; 0: no limit
-	Quality     quality.Mode   // whose media are looked at; zero: nobody's
-	Alternates  []Alternate    // where clients are sent by a server that drains; at most 64
-	Events      *events.Writer // is told of births, deaths and refusals; nil: nobody is. Whoever made it runs it
-	Auth        auth.Options
-	Software    string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
-	Log         logging.LoggerFactory // nil: pion's default
-	Workers     int                   // UDP loops per socket address; 0: one per CPU (GOMAXPROCS)
-	Offload     udp.Offload           // the kernel's batching of datagrams, as far as it has it
-	PortableUDP bool                  // don't use the platform's batched system calls
+	RelayBind  map[netip.Addr]netip.Addr
+	Peers      peers.Options  // with whom clients may exchange packets; zero: with each other; Own is filled in
+	Cooldown   time.Duration  // of a relayed transport address; 0: allocation.DefaultCooldown
+	UserQuota  int            // allocations per user; 0: no limit
+	TotalQuota int            // allocations; 0: no limit
+	Quality    quality.Mode   // whose media are looked at; zero: nobody's
+	Alternates []Alternate    // where clients are sent by a server that drains; at most 64
+	Events     *events.Writer // is told of births, deaths and refusals; nil: nobody is. Whoever made it runs it
+	Auth       auth.Options
+	// Certificates are for TLS and DTLS; the first one is for clients that give no name.
+	Certificates []secure.Pair
+	ProxyTrusted []netip.Prefix        // who may send PROXY headers to listeners with Proxy
+	Software     string                // SOFTWARE attribute; empty: none (RFC 8656 §21.1.4: it helps attackers)
+	Log          logging.LoggerFactory // nil: pion's default
+	Workers      int                   // UDP loops per socket address; 0: one per CPU (GOMAXPROCS)
+	Offload      udp.Offload           // the kernel's batching of datagrams, as far as it has it
+	PortableUDP  bool                  // don't use the platform's batched system calls
 }
 
 // Listener is an address that clients connect to.
 type Listener struct {
-	Scheme string // "udp" or "tcp"
+	Scheme string // one of Schemes
+	// Proxy demands a PROXY header, version 2, ahead of each connection; not with udp and dtls.
+	Proxy bool
 	// Address is IP:PORT; an empty IP is every address of the host, IPv4 and IPv6.
 	// Clients are told Config.PublicAddresses, else this IP, else, when that is
 	// empty or unspecified, the host's first global address.
@@ -112,9 +118,7 @@ func (c *Config) complete() error {
 		if l.Name == "" {
 			l.Name = l.Scheme + "://" + l.Address
 		}
-		if l.Scheme != "udp" && l.Scheme != "tcp" {
-			faults = append(faults, fmt.Errorf("listener %s: scheme %q is not available; use udp or tcp", l.Name, l.Scheme))
-		}
+		faults = append(faults, c.checkSecure(l)...)
 		if _, _, err := l.parse(); err != nil {
 			faults = append(faults, err)
 		}

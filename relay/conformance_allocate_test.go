@@ -111,8 +111,8 @@ func TestConformanceAllocateSuccess(t *testing.T) {
 			})
 		}
 	})
-	if got := s.Count(); got != 20 {
-		t.Errorf("%d allocations, want 20", got)
+	if got := s.Count(); got != 30 {
+		t.Errorf("%d allocations, want 30", got)
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/secure"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -62,6 +63,8 @@ func conforming(t *testing.T, change func(*relay.Config)) *served {
 	s.Server = start(t, func(c *relay.Config) {
 		c.RelayAddresses = []netip.Prefix{relays4, relays6}
 		c.Offload = udp.Offload{GRO: true, GSO: true}
+		c.Listeners = append(c.Listeners, relay.Listener{Scheme: "tls", Address: "127.0.0.1:0"}, relay.Listener{Scheme: "dtls", Address: "[::1]:0"})
+		c.Certificates = []secure.Pair{selfSigned(t, "127.0.0.1", "::1")}
 		c.Workers = 2 // whatever the machine has
 		c.Log = &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelTrace}
 		c.Auth = auth.Options{
@@ -97,6 +100,8 @@ var (
 	overTCP  = way{"tcp", false}
 	overUDP6 = way{"udp", true}
 	overTCP6 = way{"tcp", true}
+	overTLS  = way{"tls", false}
+	overDTLS = way{"dtls", true}
 	ways     = []way{overUDP, overTCP, overUDP6, overTCP6}
 )
 
@@ -109,7 +114,7 @@ func (w way) String() string {
 
 // eachWay runs a test over every transport and family of a server.
 func eachWay(t *testing.T, test func(t *testing.T, w way)) {
-	for _, w := range ways {
+	for _, w := range append(slices.Clip(ways), overTLS, overDTLS) {
 		t.Run(w.String(), func(t *testing.T) { test(t, w) })
 	}
 }
@@ -153,10 +158,10 @@ func (s *served) callAt(t testing.TB, scheme string, server, local netip.AddrPor
 		d.LocalAddr = net.UDPAddrFromAddrPort(local)
 	}
 	var err error
-	if c.conn, err = d.Dial(scheme, server.String()); err != nil {
+	if c.conn, err = dial(t.Context(), &d, scheme, server); err != nil {
 		t.Fatal(err)
 	}
-	if scheme == "tcp" {
+	if scheme == "tcp" || scheme == "tls" {
 		c.stream = bufio.NewReaderSize(c.conn, 1<<17)
 	}
 	s.mu.Lock()

@@ -29,8 +29,10 @@ var floors = map[string][]string{
 	"relay/stream":     {"relay/wire"},
 	"relay/forward":    {"relay/allocation", "relay/peers", "relay/quality", "relay/udp", "relay/wire"},
 	"relay/control":    {"auth", "relay/allocation", "relay/peers", "relay/wire"},
-	"relay":            {"auth", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/stream", "relay/udp", "relay/wire"},
+	"relay":            {"auth", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/secure", "relay/stream", "relay/udp", "relay/wire"},
 	"metrics":          {"auth", "relay", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/stream", "relay/udp", "relay/wire"},
+	"relay/proxy":      {},
+	"relay/secure":     {"relay/proxy", "relay/stream", "relay/udp", "relay/wire"},
 }
 
 // fields says in which rooms (and the rooms within them) a dependency may be imported outside tests; "" is the whole
@@ -39,6 +41,7 @@ var fields = map[string][]string{
 	"github.com/HdrHistogram/hdrhistogram-go": {"cmd"},
 	"github.com/coder/websocket":              {"cmd/one2one"},
 	"github.com/coredns/coredns":              {"deploy/kubernetes/internal/coredns"},
+	"github.com/pion/dtls/v3":                 {"relay/secure", "cmd"},
 	"github.com/pion/logging":                 {""},
 	"github.com/pion/stun/v2":                 {"relay/wire", "cmd"},
 	"github.com/pion/turn/v3":                 {"cmd"},

@@ -17,6 +17,7 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/control"
 	"github.com/hairpin-turn/hairpin/relay/forward"
 	"github.com/hairpin-turn/hairpin/relay/peers"
+	"github.com/hairpin-turn/hairpin/relay/secure"
 	"github.com/hairpin-turn/hairpin/relay/stream"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
@@ -41,6 +42,7 @@ type Server struct {
 	stats   *control.Stats
 	plane   *forward.Plane
 	toolbox toolbox
+	secure  *secure.Shared
 	sockets []socket // in the order of allocation.Client.Listener
 	policy  *peers.Policy
 	relayed *relayedSockets // nil: nothing is bound to relayed transport addresses
@@ -53,14 +55,15 @@ type Server struct {
 	once       sync.Once
 }
 
-// socket is one bound address of a listener: of datagram sockets, one per loop, or
-// of a stream listener.
+// socket is one bound address of a listener: of datagram sockets, one per loop, of
+// a stream listener, or of DTLS associations.
 type socket struct {
 	listener int // index in Config.Listeners
 	local    netip.AddrPort
 	public   netip.AddrPort
 	conns    []*udp.Conn
 	stream   *stream.Listener
+	dtls     *secure.Associations
 }
 
 // New validates c and binds every listener. Its error joins all faults that it
@@ -77,6 +80,9 @@ func New(c Config) (*Server, error) {
 		config: c, log: c.Log.NewLogger("relay"), started: time.Now(),
 		auth: authenticator, stats: new(control.Stats), stop: make(chan struct{}),
 		drain: drain{asked: make(chan struct{})},
+	}
+	if s.secure, err = s.config.secureShared(); err != nil {
+		return nil, err
 	}
 	if err := s.bind(); err != nil {
 		s.Close()
@@ -124,18 +130,22 @@ func (s *Server) bind() error {
 func (s *Server) open(l Listener, b binding, host map[allocation.Family]netip.Addr) (netip.AddrPort, error) {
 	k := socket{listener: b.listener}
 	var err error
-	if l.Scheme == "tcp" {
-		k.stream, err = stream.Listen(b.address, stream.Limits{OpensWithSTUN: true}, sessions{s, len(s.sockets)})
-	} else {
-		k.conns, err = s.openUDP(b.address)
+	switch l.Scheme {
+	case "udp":
+		if k.conns, err = s.openUDP(b.address); err == nil {
+			k.local = k.conns[0].LocalAddr()
+		}
+	case "dtls":
+		if k.dtls, err = secure.ListenDTLS(b.address, associations{sessions{s, len(s.sockets)}}, s.secure); err == nil {
+			k.local = k.dtls.Addr()
+		}
+	default:
+		if k.stream, err = s.openStream(l, b.address); err == nil {
+			k.local = k.stream.Addr()
+		}
 	}
 	if err != nil {
 		return netip.AddrPort{}, err
-	}
-	if k.stream != nil {
-		k.local = k.stream.Addr()
-	} else {
-		k.local = k.conns[0].LocalAddr()
 	}
 	k.public = netip.AddrPortFrom(s.config.publicAddress(b.address.Addr(), host), k.local.Port())
 	s.sockets = append(s.sockets, k)
@@ -295,6 +305,12 @@ func (s *Server) Run(ctx context.Context) error {
 		if l := s.sockets[i].stream; l != nil {
 			running.Go(l.Serve)
 		}
+		if l := s.sockets[i].dtls; l != nil {
+			running.Go(l.Serve)
+		}
+	}
+	if s.secure.Certificates != nil {
+		running.Go(func() { s.secure.Certificates.Run(ctx) })
 	}
 	running.Go(func() { s.table.Run(ctx) })
 	running.Go(func() { s.policy.Run(ctx) })
@@ -341,6 +357,9 @@ func (s *Server) Close() {
 				c.Close()
 			}
 			if l := s.sockets[i].stream; l != nil {
+				l.Close()
+			}
+			if l := s.sockets[i].dtls; l != nil {
 				l.Close()
 			}
 		}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"net/netip"
 	"sync"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
@@ -10,11 +11,18 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
+// connection is a client's TCP or TLS connection or DTLS association.
+type connection interface {
+	allocation.Stream
+	RemoteAddr() netip.AddrPort
+	LocalAddr() netip.AddrPort
+}
+
 // session is the packet path of one connection. It belongs to the connection's
 // reader goroutine.
 type session struct {
 	server *Server
-	conn   *stream.Conn
+	conn   connection
 	origin control.Origin
 	tools  *tools // borrowed from the first frame of a read until its Flush
 }
@@ -27,8 +35,16 @@ type sessions struct {
 
 // Opened implements stream.Handler.
 func (h sessions) Opened(c *stream.Conn) stream.Session {
+	transport := allocation.TCP
+	if c.Secure() {
+		transport = allocation.TLS
+	}
+	return h.session(c, transport)
+}
+
+func (h sessions) session(c connection, transport allocation.Transport) *session {
 	return &session{server: h.server, conn: c, origin: control.Origin{
-		FiveTuple: allocation.FiveTuple{Client: c.RemoteAddr(), Server: c.LocalAddr(), Transport: allocation.TCP},
+		FiveTuple: allocation.FiveTuple{Client: c.RemoteAddr(), Server: c.LocalAddr(), Transport: transport},
 		Client:    allocation.Client{Listener: int32(h.listener), Loop: -1, Stream: c},
 	}}
 }

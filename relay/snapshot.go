@@ -41,7 +41,9 @@ func (s *Server) ListenerInfos() []ListenerInfo {
 func (s *Server) ICEURLs() []string {
 	var urls []string
 	for _, l := range s.ListenerInfos() {
-		urls = append(urls, "turn:"+l.Public.String()+"?transport="+l.Scheme)
+		for _, t := range ICETransports(l.Scheme) {
+			urls = append(urls, t.scheme()+l.Public.String()+"?transport="+t.Transport)
+		}
 	}
 	return urls
 }
@@ -76,6 +78,7 @@ type Snapshot struct {
 	Discarded    []Count          // messages that deserve no answer, by reason
 	Durations    Histogram        // of allocations that ended, in seconds
 	Events       events.Counts    // of Config.Events; zero without one
+	Handshakes   []HandshakeCount // every combination is there
 }
 
 // ListenerCounts are the counters of one listener.
@@ -97,6 +100,13 @@ type RequestCount struct {
 	Method, Class string
 	Code          int // error code; 0 for a success
 	Value         uint64
+}
+
+// HandshakeCount counts what became of the beginnings of connections: of PROXY
+// headers and of TLS' and DTLS' handshakes.
+type HandshakeCount struct {
+	Protocol, Outcome string
+	Value             uint64
 }
 
 // Histogram is cumulative as Prometheus wants it: Buckets[i] counts what is up to
@@ -141,6 +151,9 @@ func (s *Server) Snapshot() Snapshot {
 	s.stats.EachDiscard(func(reason string, v uint64) {
 		n.Discarded = append(n.Discarded, Count{reason, v})
 	})
+	s.secure.Stats.Each(func(protocol, outcome string, v uint64) {
+		n.Handshakes = append(n.Handshakes, HandshakeCount{protocol, outcome, v})
+	})
 	return n
 }
 
@@ -173,7 +186,7 @@ type AllocationInfo struct {
 	ID             uint64
 	User           string
 	Listener       string
-	Transport      string // between client and server: "udp" or "tcp"
+	Transport      string // between client and server: "udp", "tcp", "tls" or "dtls"
 	Client, Server netip.AddrPort
 	Relayed        netip.AddrPort
 	Created        time.Time

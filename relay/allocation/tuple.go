@@ -9,19 +9,25 @@ import (
 // Transport is the transport between client and server.
 type Transport uint8
 
-// The transports that a five-tuple can have.
+// The transports that a five-tuple can have (RFC 8656 §2).
 const (
 	UDP Transport = iota + 1
 	TCP
+	TLS  // over TCP
+	DTLS // over UDP
 )
 
-// String returns "udp" or "tcp".
+// String returns "udp", "tcp", "tls" or "dtls".
 func (t Transport) String() string {
 	switch t {
 	case UDP:
 		return "udp"
 	case TCP:
 		return "tcp"
+	case TLS:
+		return "tls"
+	case DTLS:
+		return "dtls"
 	}
 	return "unknown"
 }

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -46,6 +47,13 @@ func (c *Conn) RemoteAddr() netip.AddrPort { return c.remote }
 
 // LocalAddr is the address that the client connected to, also when the listener is bound to a wildcard.
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
+
+// Secure tells whether the client comes by TLS.
+func (c *Conn) Secure() bool {
+	_, secure := c.nc.(*tls.Conn)
+
+	return secure
+}
 
 // Close ends the connection without waiting for what is queued, and returns before Session.Closed was called.
 func (c *Conn) Close() { c.end(ClosedByServer) }

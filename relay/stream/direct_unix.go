@@ -30,6 +30,10 @@ type direct struct {
 
 func (d *direct) init(c *Conn) {
 	tcp, ok := c.nc.(*net.TCPConn)
+	if under, wrapped := c.nc.(interface{ Direct() *net.TCPConn }); wrapped {
+		tcp = under.Direct()
+		ok = tcp != nil
+	}
 	if !ok {
 		return
 	}

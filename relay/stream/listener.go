@@ -113,11 +113,16 @@ type Listener struct {
 
 // Listen binds addr. An IPv6 address takes IPv6 clients only; port 0 picks a free one. Serve has to follow.
 func Listen(addr netip.AddrPort, limits Limits, handler Handler) (*Listener, error) {
-	limits, err := limits.withDefaults()
+	inner, err := ListenTCP(addr)
 	if err != nil {
 		return nil, err
 	}
 
+	return NewListener(inner, limits, handler)
+}
+
+// ListenTCP binds addr as Listen does, for whoever puts something in between.
+func ListenTCP(addr netip.AddrPort) (net.Listener, error) {
 	network := "tcp6" // the digit also makes Go set IPV6_V6ONLY
 	if addr.Addr().Unmap().Is4() {
 		network = "tcp4"
@@ -133,7 +138,7 @@ func Listen(addr netip.AddrPort, limits Limits, handler Handler) (*Listener, err
 		return nil, fmt.Errorf("stream: %w", err)
 	}
 
-	return NewListener(inner, limits, handler)
+	return inner, nil
 }
 
 // NewListener serves the connections of an existing listener, for example a TLS one, and owns it from then on.
