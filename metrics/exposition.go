@@ -29,6 +29,7 @@ var (
 	failuresDesc    = describe("auth_failures_total", "Refused credentials.", "reason")
 	discardedDesc   = describe("discarded_messages_total", "STUN messages that deserve no answer.", "reason")
 	requestsDesc    = describe("requests_total", "Answered requests; code is 0 for a success.", "method", "class", "code")
+	handshakesDesc  = describe("handshakes_total", "Beginnings of connections ahead of TURN: PROXY headers, TLS and DTLS.", "protocol", "outcome")
 	buildDesc       = describe("build_info", "Always 1; the labels say what is running.", "version", "goversion", "goos", "goarch")
 	drainingDesc    = describe("draining", "1 while the server takes no new allocation and waits for the live ones to end, else 0.")
 	eventsDesc      = describe("events_total", "Lines of the event stream by what became of them: written, lost as the queue was full, lost as the target did not take them.", "result")
@@ -116,6 +117,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	to.counter(eventsDesc, s.Events.Written, "written")
 	to.counter(eventsDesc, s.Events.Full, "lost_queue_full")
 	to.counter(eventsDesc, s.Events.Failed, "lost_target_failed")
+	for _, h := range s.Handshakes {
+		to.counter(handshakesDesc, h.Value, h.Protocol, h.Outcome)
+	}
 	to.gauge(buildDesc, 1, c.version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	c.collectAllocations(to, s.Allocations)
 }

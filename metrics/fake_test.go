@@ -50,6 +50,7 @@ func newFake(users ...string) *fake {
 			Dropped:      []relay.Count{{Name: "no_peer", Value: 3}, {Name: "malformed"}},
 			AuthFailures: []relay.Count{{Name: "expired", Value: 4}},
 			Discarded:    []relay.Count{{Name: "class", Value: 6}},
+			Handshakes:   []relay.HandshakeCount{{Protocol: "tls", Outcome: "completed", Value: 7}},
 			Requests:     []relay.RequestCount{{Method: "allocate", Class: "success", Value: 2}, {Method: "allocate", Class: "error", Code: 401, Value: 8}},
 		},
 		infos: []relay.ListenerInfo{{

@@ -20,7 +20,7 @@ func configCommand() *cli.Command {
 				Name:      "check",
 				Usage:     "judge a settings file without starting anything",
 				ArgsUsage: "FILE",
-				Description: "Reads FILE by itself, without flags and environment, and the files of credentials that it names. Prints one line for\n" +
+				Description: "Reads FILE by itself, without flags and environment, and the files of credentials and certificates that it names. Prints one line for\n" +
 					"each fault and exits with 2, or says that the file is good.",
 				Action: checkConfig,
 			},
@@ -53,6 +53,9 @@ func checkConfig(c *cli.Context) error {
 	}
 	path := c.Args().First()
 	settings, err := loadSettingsFile(path)
+	if err == nil {
+		err = settings.checkSecure().err()
+	}
 	if err != nil {
 		return err
 	}

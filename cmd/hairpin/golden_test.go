@@ -125,7 +125,9 @@ func TestReference(t *testing.T) {
 	}
 
 	files := t.TempDir()
+	certificate := selfSigned(t, files)
 	for name, content := range map[string]string{"users": "bob:pass", "secrets": "text", "admin-token": "token\n", "peers": "loop\n",
+		"cert.pem": certificate.both, "key.pem": certificate.key,
 		"oauth-keys.json": `{"keys": [{"kid": "k", "key": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="}]}`} {
 		if err := os.WriteFile(filepath.Join(files, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

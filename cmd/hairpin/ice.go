@@ -132,7 +132,7 @@ func (s *Settings) advertised() ([]auth.ICEListener, faults) {
 		}
 		for _, a := range addresses {
 			if l.takes(a) {
-				listeners = append(listeners, iceListener(netip.AddrPortFrom(a, l.port), l.scheme, l.label))
+				listeners = append(listeners, iceListeners(netip.AddrPortFrom(a, l.port), l.scheme, l.label)...)
 			}
 		}
 	}
@@ -142,19 +142,24 @@ func (s *Settings) advertised() ([]auth.ICEListener, faults) {
 	return listeners, nil
 }
 
-func iceListener(at netip.AddrPort, transport string, l label) auth.ICEListener {
-	return auth.ICEListener{
-		Namespace: l.namespace, Gateway: l.gateway, Name: l.name,
-		Host: at.Addr().String(), Port: at.Port(), Transport: transport,
+// iceListeners are the ways into a listener of a scheme.
+func iceListeners(at netip.AddrPort, scheme string, l label) []auth.ICEListener {
+	var ways []auth.ICEListener
+	for _, t := range relay.ICETransports(scheme) {
+		ways = append(ways, auth.ICEListener{
+			Namespace: l.namespace, Gateway: l.gateway, Name: l.name, Secure: t.Secure,
+			Host: at.Addr().String(), Port: at.Port(), Transport: t.Transport,
+		})
 	}
+	return ways
 }
 
 // takes reports whether clients of an address can come to the listener: NAT keeps the IP version.
 func (l listener) takes(a netip.Addr) bool { return !l.host.IsValid() || l.host.Is4() == a.Is4() }
 
-// turnURL is the URL of RFC 7065.
-func turnURL(at netip.AddrPort, transport string) string {
-	return iceListener(at, transport, label{}).URL()
+// turnURL is the first URL (RFC 7065 §3.1) of a listener.
+func turnURL(at netip.AddrPort, scheme string) string {
+	return iceListeners(at, scheme, label{})[0].URL()
 }
 
 // isICEURL checks the form of RFC 7065: turn(s):HOST[:PORT][?transport=udp|tcp].

@@ -50,6 +50,9 @@ const collectorPercent = 50
 //	    │ exit 2       │ exit 1
 func serve(c *cli.Context) error {
 	settings, err := loadSettings(c)
+	if err == nil {
+		err = settings.checkSecure().err()
+	}
 	if err != nil {
 		return err
 	}
@@ -225,6 +228,8 @@ func announce(log logging.LeveledLogger, s *Settings, server *relay.Server) {
 // relayConfig is what package relay needs of the settings.
 func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 	config := relay.Config{
+		Certificates:    s.certificates(),
+		ProxyTrusted:    s.ProxyTrusted,
 		PublicAddresses: s.PublicAddress,
 		RelayAddresses:  s.RelayAddress,
 		RelayBind:       s.RelayBind,
@@ -244,7 +249,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 	config.Auth.Log = log.NewLogger("auth")
 	config.Peers.Own = s.httpAddresses
 	for _, l := range s.Listen {
-		config.Listeners = append(config.Listeners, relay.Listener{Scheme: l.scheme, Address: l.address(), Name: l.String()})
+		config.Listeners = append(config.Listeners, relay.Listener{Scheme: l.scheme, Proxy: l.proxy, Address: l.address(), Name: l.String()})
 	}
 	return config
 }

@@ -21,6 +21,9 @@ type Settings struct {
 
 	Listen        []listener
 	ListenNone    bool // Listen is empty on purpose: only credentials are handed out
+	TLSCert       []string
+	TLSKey        []string // in the order of TLSCert
+	ProxyTrusted  []netip.Prefix
 	PublicAddress []netip.Addr
 	RelayAddress  []netip.Prefix
 	RelayBind     map[netip.Addr]netip.Addr // what of this host stands for a relay address behind a NAT
@@ -104,10 +107,30 @@ var settingsTable = []setting{
 	},
 	{
 		name: "listen", placeholder: "URL", repeated: true, initial: []string{"udp://:3478", "tcp://:3478"},
-		usage: "address that clients connect to: udp://HOST:PORT or tcp://HOST:PORT. HOST is an IP address of this host; " +
-			"without it, all of them. #NAME, #GATEWAY/NAME or #NAMESPACE/GATEWAY/NAME behind it is what requests to the ICE service " +
+		usage: "address that clients connect to: udp://, tcp://, tls://, dtls:// or tcp+tls://HOST:PORT, the last one both on one port. " +
+			"HOST is an IP address of this host; without it, all of them. ?proxy=v2 behind the port of a connection's listener demands " +
+			"PROXY headers from --proxy-trusted. #NAME, #GATEWAY/NAME or #NAMESPACE/GATEWAY/NAME behind it is what requests to the ICE service " +
 			"select it by. none = no relay, only --ice",
 		parse: parseListener,
+	},
+	{
+		name: "tls-cert", placeholder: "FILE", repeated: true,
+		usage: "certificate of tls, dtls and tcp+tls listeners with its chain, PEM; read again when it changes. Of several, clients get " +
+			"the one for the name that they ask for, else the first",
+		example: []string{"/etc/hairpin/cert.pem"},
+		parse:   func(s *Settings, v value) error { return parseFileNames(&s.TLSCert, v) },
+	},
+	{
+		name: "tls-key", placeholder: "FILE", repeated: true, initialText: "the certificate's file",
+		usage:   "private key of the certificate, PEM, not encrypted",
+		example: []string{"/etc/hairpin/key.pem"},
+		parse:   func(s *Settings, v value) error { return parseFileNames(&s.TLSKey, v) },
+	},
+	{
+		name: "proxy-trusted", placeholder: "CIDR", repeated: true,
+		usage:   "load balancers that may say for whom they connect, on listeners with ?proxy=v2; everybody else is refused there",
+		example: []string{"10.0.0.0/24"},
+		parse:   parseProxyTrusted,
 	},
 	{
 		name: "public-address", placeholder: "IP", repeated: true, initialText: "the listener's address, else the host's first global address",

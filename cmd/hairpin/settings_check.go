@@ -25,7 +25,7 @@ func (s *Settings) checkListeners() faults {
 	for i, l := range s.Listen {
 		for _, earlier := range s.Listen[:i] {
 			switch {
-			case l.host == earlier.host && l.overlaps(earlier):
+			case l.String() == earlier.String():
 				found = append(found, fault{l.from.String(), fmt.Sprintf("%q is given twice", l), "remove one"})
 			case l.overlaps(earlier):
 				found = append(found, fault{l.from.String(), fmt.Sprintf("%q overlaps %q", l, earlier), "remove one, or change its port"})

@@ -120,7 +120,7 @@ func (s *Settings) iceListeners(server *relay.Server) []auth.ICEListener {
 	}
 	var listeners []auth.ICEListener
 	for _, bound := range server.ListenerInfos() {
-		listeners = append(listeners, iceListener(bound.Public, bound.Scheme, labels[bound.Name]))
+		listeners = append(listeners, iceListeners(bound.Public, bound.Scheme, labels[bound.Name])...)
 	}
 	return listeners
 }

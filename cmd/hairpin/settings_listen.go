@@ -7,14 +7,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/hairpin-turn/hairpin/relay"
 )
 
-// defaultPort is the port of TURN over UDP and TCP (RFC 8656 §5).
-const defaultPort = 3478
+// The ports of TURN over UDP and TCP, and over TLS and DTLS (RFC 8656 §5).
+const (
+	defaultPort       = 3478
+	defaultSecurePort = 5349
+)
 
 // A listener is one --listen URL.
 type listener struct {
-	scheme string     // udp or tcp
+	scheme string     // one of relay.Schemes
+	proxy  bool       // PROXY headers, version 2
 	host   netip.Addr // invalid: every address of the host, of both families
 	port   uint16
 	label  label
@@ -51,7 +57,26 @@ func (l listener) address() string {
 // String is the canonical URL: the listener's name in logs and metrics.
 func (l listener) String() string { return l.scheme + "://" + l.address() }
 
-// parseListener reads SCHEME://HOST:PORT. net/url is not used because it takes host names, user names and paths.
+// socketTransport is what the sockets of a scheme are: udp or tcp.
+func socketTransport(scheme string) string { return relay.ICETransports(scheme)[0].Transport }
+
+// usualPort is the port that examples for a scheme have.
+func usualPort(scheme string) int {
+	if relay.ICETransports(scheme)[0].Secure {
+		return defaultSecurePort
+	}
+	return defaultPort
+}
+
+func schemePrefixes() []string {
+	var all []string
+	for _, scheme := range relay.Schemes() {
+		all = append(all, scheme+"://")
+	}
+	return all
+}
+
+// parseListener reads SCHEME://HOST:PORT[?proxy=v2][#LABEL]. net/url is not used because it takes host names, user names and paths.
 func parseListener(s *Settings, v value) error {
 	if v.text == "none" {
 		s.ListenNone = true
@@ -65,22 +90,28 @@ func parseListener(s *Settings, v value) error {
 	switch {
 	case !isURL:
 		return wrong(fmt.Sprintf("%q is not a URL", v.text), "write udp://HOST:PORT or tcp://HOST:PORT")
-	case scheme == "tls" || scheme == "dtls":
-		return wrong(fmt.Sprintf("%q: %s listeners are not available yet", v.text, strings.ToUpper(scheme)), "write udp:// or tcp://")
-	case scheme != "udp" && scheme != "tcp":
-		return wrong(fmt.Sprintf("%q has an unknown scheme", v.text), "write udp:// or tcp://")
+	case !slices.Contains(relay.Schemes(), scheme):
+		return wrong(fmt.Sprintf("%q has an unknown scheme", v.text), "write "+oneOf(schemePrefixes()))
 	}
+	rest, query, hasQuery := strings.Cut(rest, "?")
+	switch {
+	case hasQuery && query != "proxy=v2":
+		return wrong(fmt.Sprintf("%q: %q after the question mark is not known", v.text, query), "write ?proxy=v2 or nothing")
+	case hasQuery && socketTransport(scheme) == "udp":
+		return wrong(fmt.Sprintf("%q: PROXY headers are taken from connections only", v.text), "leave ?proxy=v2 out, or write tcp://, tls:// or tcp+tls://")
+	}
+	usual := strconv.Itoa(usualPort(scheme))
 	host, port, err := splitHostPort(rest)
 	if err != nil {
-		remedy := "write " + scheme + "://HOST:PORT, such as " + scheme + "://:3478"
+		remedy := "write " + scheme + "://HOST:PORT, such as " + scheme + "://:" + usual
 		if a, err := netip.ParseAddr(strings.Trim(rest, "[]")); err == nil {
-			remedy = "write " + listener{scheme: scheme, host: a, port: 3478}.String()
+			remedy = "write " + listener{scheme: scheme, host: a, port: uint16(usualPort(scheme))}.String()
 		} else if strings.Count(rest, ":") > 1 {
-			remedy = "put an IPv6 address in brackets, such as " + scheme + "://[::1]:3478"
+			remedy = "put an IPv6 address in brackets, such as " + scheme + "://[::1]:" + usual
 		}
 		return wrong(fmt.Sprintf("%q has no port", v.text), remedy)
 	}
-	l := listener{scheme: scheme, label: label, from: v.origin}
+	l := listener{scheme: scheme, proxy: hasQuery, label: label, from: v.origin}
 	if l.port, err = parsePort(port); err != nil {
 		p := err.(*problem)
 		return wrong(fmt.Sprintf("%q: %s", v.text, p.what), p.remedy)
@@ -107,7 +138,7 @@ func parseListener(s *Settings, v value) error {
 // overlaps reports whether both listeners would take the same traffic. IPv4 and IPv6 wildcards are apart, because IPv6
 // sockets are opened for IPv6 only; an empty host is both of them.
 func (l listener) overlaps(o listener) bool {
-	if l.scheme != o.scheme || l.port != o.port {
+	if socketTransport(l.scheme) != socketTransport(o.scheme) || l.port != o.port {
 		return false
 	}
 	if !l.host.IsValid() || !o.host.IsValid() || l.host == o.host {

@@ -33,6 +33,15 @@ func parseFileName(to *string, v value) error {
 	return nil
 }
 
+func parseFileNames(to *[]string, v value) error {
+	var name string
+	if err := parseFileName(&name, v); err != nil {
+		return err
+	}
+	*to = append(*to, name)
+	return nil
+}
+
 func parseSwitch(to *bool, v value) error {
 	on, err := strconv.ParseBool(v.text)
 	if err != nil {

@@ -63,7 +63,13 @@ func probeLine(program string, u auth.User, server *relay.Server) string {
 	if !slices.ContainsFunc(server.RelayPrefixes(), func(p netip.Prefix) bool { return p.Addr().Is4() }) {
 		line = append(line, "--family", "6") // IPv4 is what a client gets that asks for none (RFC 8656 §7.2)
 	}
-	first := server.ListenerInfos()[0]
+	listeners := server.ListenerInfos()
+	first := listeners[0]
+	if plain := slices.IndexFunc(listeners, func(l relay.ListenerInfo) bool { return !relay.NeedsCertificate(l.Scheme) }); plain >= 0 {
+		first = listeners[plain]
+	} else if relay.ICETransports(first.Scheme)[0].Secure {
+		line = append(line, "--insecure") // the certificate need not name an address that this host knows
+	}
 	line = append(line, quote(turnURL(fromHere(first), first.Scheme)))
 	return strings.Join(line, " ")
 }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// certificate is a self-signed one for the loopback addresses, as PEM and in files.
+type certificate struct {
+	key, both         string
+	certFile, keyFile string
+}
+
+func selfSigned(t *testing.T, dir string) certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "hairpin test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}, DNSNames: []string{"localhost"},
+		BasicConstraintsValid: true, IsCA: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	c := certificate{
+		key:      string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
+		certFile: filepath.Join(dir, "own-cert.pem"), keyFile: filepath.Join(dir, "own-key.pem"),
+	}
+	c.both = cert + c.key
+	for file, content := range map[string]string{c.certFile: cert, c.keyFile: c.key} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+// What is wrong with certificates and load balancers names the flag, the file and the remedy, and nothing of a key.
+func TestWrongCertificates(t *testing.T) {
+	clearEnvironment(t)
+	own, other := selfSigned(t, t.TempDir()), selfSigned(t, t.TempDir())
+	port := freePorts(t, 1)[0]
+	listen := "tls://127.0.0.1:" + port
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"none", nil, `--listen: "` + listen + `" needs a certificate; give --tls-cert FILE and --tls-key FILE, or remove the listener`},
+		{"missing", []string{"--tls-cert", "/nowhere.pem"}, `--tls-cert: cannot use "/nowhere.pem": no such file or directory; name the PEM files`},
+		{"swapped", []string{"--tls-cert", own.keyFile, "--tls-key", own.certFile}, `--tls-cert: cannot use "` + own.keyFile + `": there is no certificate in it (PEM, "BEGIN CERTIFICATE"); name`},
+		{"no key", []string{"--tls-cert", own.certFile}, `--tls-cert: cannot use "` + own.certFile + `": there is no private key in it`},
+		{"another's key", []string{"--tls-cert", own.certFile, "--tls-key", other.keyFile}, `--tls-key: cannot use "` + other.keyFile + `": it is no key for the first certificate in ` + own.certFile},
+		{"too many keys", []string{"--tls-cert", own.certFile, "--tls-key", own.keyFile, "--tls-key", other.keyFile}, `--tls-key: there are 1 of tls-cert and 2 of tls-key; give one`},
+		{"nobody trusted", []string{"--listen", "tcp://127.0.0.2:" + port + "?proxy=v2"}, `would refuse everybody: nobody is trusted to send PROXY headers; give --proxy-trusted CIDR`},
+		{"a port for both", []string{"--tls-cert", own.certFile, "--tls-key", own.keyFile, "--listen", "tcp://127.0.0.1:" + port}, `"tcp://127.0.0.1:` + port + `" overlaps "` + listen + `"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := hairpinHere(append([]string{"serve", "--admin", "off", "--user", "a:b", "--listen", listen}, test.args...)...)
+			if got.code != exitUsage || !strings.Contains(got.stderr, test.want) || strings.Contains(got.stderr, "PRIVATE KEY-----") {
+				t.Errorf("code %d\n%s\nwant\n%s", got.code, got.stderr, test.want)
+			}
+		})
+	}
+}
