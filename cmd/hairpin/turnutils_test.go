@@ -73,14 +73,20 @@ func TestTurnutils(t *testing.T) {
 		l.Close()
 		hosts = append(hosts, "::1")
 	}
-	port := freePorts(t, 1)[0]
-	args := []string{"serve", "--admin", "off", "--user", "alice:wonder", "--secret", "sesame"}
+	ports := freePorts(t, 2)
+	port, securePort := ports[0], ports[1]
+	own := selfSigned(t, t.TempDir())
+	args := []string{"serve", "--admin", "off", "--user", "alice:wonder", "--secret", "sesame", "--tls-cert", own.certFile, "--tls-key", own.keyFile}
 	for _, host := range hosts {
+		args = append(args, "--listen", "tls://"+net.JoinHostPort(host, securePort), "--listen", "dtls://"+net.JoinHostPort(host, securePort))
 		args = append(args, "--listen", "udp://"+net.JoinHostPort(host, port), "--listen", "tcp://"+net.JoinHostPort(host, port))
 	}
 	p := startProcess(t, "hairpin", args...)
 	waitForTCP(t, net.JoinHostPort(hosts[len(hosts)-1], port)) // the last of the listeners
 	line := func(flags, host string) []string {
+		if strings.Contains(flags, " -S") {
+			return append(strings.Fields(flags), "-i", own.certFile, "-k", own.keyFile, "-p", securePort, host)
+		}
 		return append(strings.Fields(flags), "-p", port, host)
 	}
 	const (
@@ -116,6 +122,10 @@ func TestTurnutils(t *testing.T) {
 		{"-y -c -x" + static, true}, // relayed as IPv6
 		{"-y -c -x -t -s" + static, false},
 		{"-y -x" + static, false},
+		{"-y -c -S -t" + static, true}, // TLS
+		{"-y -c -S -t -s" + static, false},
+		{"-y -c -S" + static, true}, // DTLS
+		{"-y -c -S -s" + static, false},
 	} {
 		for _, host := range hosts {
 			v6 := host == "::1"

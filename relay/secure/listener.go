@@ -181,7 +181,7 @@ func (l *Listener) secure(ctx context.Context, c *conn) (net.Conn, error) {
 		return nil, err
 	}
 	l.shared.Stats.add(TLSCompleted)
-	return t, nil
+	return &records{Conn: t, under: c}, nil
 }
 
 // newTLSConfig is the standard library's idea of a TLS server, no older than TLS 1.2.
@@ -215,6 +215,7 @@ type conn struct {
 	*net.TCPConn
 	remote, local net.Addr
 	ahead         []byte // bytes that were read too early
+	cork          cork   // of what TLS writes
 	slots         slots
 	holds         bool // one of slots; owned by whoever handshakes
 }
@@ -242,6 +243,14 @@ func (c *conn) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	return c.TCPConn.Read(b)
+}
+
+// Write writes, or leaves it to whoever holds the cork.
+func (c *conn) Write(b []byte) (int, error) {
+	if c.cork.take(b) {
+		return len(b), nil
+	}
+	return c.TCPConn.Write(b)
 }
 
 func (c *conn) hold(ctx context.Context) error {

@@ -50,7 +50,7 @@ func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
 // Secure tells whether the client comes by TLS.
 func (c *Conn) Secure() bool {
-	_, secure := c.nc.(*tls.Conn)
+	_, secure := c.nc.(interface{ ConnectionState() tls.ConnectionState })
 
 	return secure
 }

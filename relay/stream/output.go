@@ -11,7 +11,7 @@ import (
 // blockSize keeps a block, with its fields and the runtime's header, within the allocator's 16 KiB class.
 const blockSize = 16<<10 - 64
 
-// block is a piece of a queue. Frames run on from one block into the next.
+// block is a piece of a queue. Frames run on from one block into the next, but for those that somebody below makes records of.
 type block struct {
 	next     *block
 	from, to int // data[from:to] is still to be written
@@ -31,18 +31,29 @@ type chain struct{ first, last *block }
 func (q *chain) append(p []byte) {
 	for len(p) > 0 {
 		if q.last == nil || q.last.to == blockSize {
-			b := blocks.Get().(*block)
-			if q.last == nil {
-				q.first = b
-			} else {
-				q.last.next = b
-			}
-			q.last = b
+			q.grow()
 		}
 
 		n := copy(q.last.data[q.last.to:], p)
 		q.last.to += n
 		p = p[n:]
+	}
+}
+
+func (q *chain) grow() {
+	b := blocks.Get().(*block)
+	if q.last == nil {
+		q.first = b
+	} else {
+		q.last.next = b
+	}
+	q.last = b
+}
+
+// keepWhole sees to it that a frame is not cut by the end of a block, unless it is longer, and then behind its head.
+func (q *chain) keepWhole(size int) {
+	if q.last != nil && q.last.to+size > blockSize {
+		q.grow()
 	}
 }
 
@@ -133,6 +144,9 @@ func (c *Conn) Send(head, body []byte, pad int) bool {
 		return false
 	}
 
+	if !c.direct.usable() {
+		o.queue.keepWhole(size) // each Write below is of whole frames then, which TLS makes records of
+	}
 	o.queue.append(head)
 	o.queue.append(body)
 	o.queue.append(zeros[:pad])
