@@ -159,6 +159,8 @@ func benchOptions(c *cli.Context) (load.Options, probe.URI, error) {
 		parsed, wrong := probe.ParseURI(c.Args().First())
 		if uri = parsed; wrong != nil {
 			found = append(found, fault{wrong.Key, wrong.What, wrong.Remedy})
+		} else if parsed.Transport == probe.TLS || parsed.Transport == probe.DTLS {
+			found = append(found, fault{c.Args().First(), "bench loads servers over UDP and TCP only", "give the server's turn: address; \"hairpin probe\" takes turns:"})
 		}
 	}
 	o := load.Options{

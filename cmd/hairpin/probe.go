@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -30,6 +31,7 @@ packets go to a UDP peer that returns them.
 
    hairpin probe turn:turn.example.org --user alice --password …
    HAIRPIN_PROBE_SECRET=… hairpin probe 'turn:turn.example.org:3478?transport=tcp'
+   hairpin probe turns:turn.example.org --user alice --password …
    hairpin probe turn:[2001:db8::1]:3478 --count 500 --max-loss 0.5 --max-rtt 80ms
 
 Take HAIRPIN_PROBE_PASSWORD and HAIRPIN_PROBE_SECRET rather than the flags where
@@ -44,7 +46,7 @@ func probeCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "probe",
 		Usage:       "measure a TURN server: round trip times, jitter and loss through its relay",
-		ArgsUsage:   "turn:HOST[:PORT][?transport=udp|tcp]",
+		ArgsUsage:   "turn:HOST[:PORT][?transport=udp|tcp] or turns:…",
 		Description: probeDescription,
 		Action:      probeAction,
 		Flags: []cli.Flag{
@@ -60,6 +62,8 @@ func probeCommand() *cli.Command {
 			&cli.BoolFlag{Name: "indications", EnvVars: env("indications"), Usage: "use Send and Data indications instead of channels"},
 			&cli.IntFlag{Name: "family", EnvVars: env("family"), Usage: "IP version, `4|6`, of the relayed addresses to ask for", DefaultText: "the server's default"},
 			&cli.StringFlag{Name: "peer-transport", EnvVars: env("peer-transport"), Usage: "transport, `udp|tcp`, of the second allocation", DefaultText: "the URI's"},
+			&cli.StringFlag{Name: "ca", EnvVars: env("ca"), Usage: "PEM `FILE` of who may have signed the certificate of a turns: server", DefaultText: "the system's authorities"},
+			&cli.BoolFlag{Name: "insecure", EnvVars: env("insecure"), Usage: "take any certificate of a turns: server"},
 			&cli.Float64Flag{Name: "max-loss", EnvVars: env("max-loss"), Usage: "good as long as no more than this `PERCENT` of the packets is lost"},
 			&cli.DurationFlag{Name: "max-rtt", EnvVars: env("max-rtt"), Usage: "good as long as the 99th percentile of the round trip is no longer than this `TIME`", DefaultText: "any"},
 			&cli.BoolFlag{Name: "json", EnvVars: env("json"), Usage: "print one JSON object, failures included"},
@@ -111,7 +115,14 @@ func probeOptions(c *cli.Context) (probe.Options, probe.Thresholds, error) {
 		User: c.String("user"), Password: c.String("password"), Secret: c.String("secret"), Realm: c.String("realm"),
 		Count: c.Int("count"), Interval: c.Duration("interval"), Size: c.Int("size"), Timeout: c.Duration("timeout"),
 		Echo: c.String("echo"), Indications: c.Bool("indications"),
-		Family: c.Int("family"), PeerTransport: probe.Transport(c.String("peer-transport")),
+		Family: c.Int("family"), PeerTransport: probe.Transport(c.String("peer-transport")), Insecure: c.Bool("insecure"),
+	}
+	if file := c.String("ca"); file != "" {
+		if content, err := readBounded(file); err != nil {
+			found = append(found, fault{"--ca", fmt.Sprintf("cannot read %q: %s", file, reason(err)), "name a PEM file of certificates"})
+		} else if o.RootCAs = x509.NewCertPool(); !o.RootCAs.AppendCertsFromPEM(content) {
+			found = append(found, fault{"--ca", fmt.Sprintf("there is no certificate in %q", file), "name a PEM file of certificates"})
+		}
 	}
 	limits := probe.Thresholds{Loss: c.Float64("max-loss"), P99: c.Duration("max-rtt")}
 

@@ -7,11 +7,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -82,5 +85,52 @@ func TestWrongCertificates(t *testing.T) {
 				t.Errorf("code %d\n%s\nwant\n%s", got.code, got.stderr, test.want)
 			}
 		})
+	}
+}
+
+// A client gets to the relay by TLS and DTLS, if it trusts the certificate, and with the addresses that it is told.
+func TestProbeSecure(t *testing.T) {
+	ports := freePorts(t, 3)
+	own, other := selfSigned(t, t.TempDir()), selfSigned(t, t.TempDir())
+	p := startProcess(t, "hairpin", "serve", "--admin", "off", "--user", "alice:wonder", "--tls-cert", own.certFile, "--tls-key", own.keyFile,
+		"--listen", "tls://127.0.0.1:"+ports[0], "--listen", "dtls://127.0.0.1:"+ports[0], "--listen", "tcp+tls://127.0.0.1:"+ports[1],
+		"--ice", "127.0.0.1:"+ports[2])
+	waitForTCP(t, "127.0.0.1:"+ports[2])
+	for _, test := range []struct {
+		url   string
+		flags []string
+		code  int
+		says  string
+	}{
+		{"turns:127.0.0.1:" + ports[0], []string{"--ca", own.certFile}, probeGood, "tls"},
+		{"turns:127.0.0.1:" + ports[0] + "?transport=udp", []string{"--ca", own.certFile}, probeGood, "dtls"},
+		{"turns:127.0.0.1:" + ports[1], []string{"--insecure"}, probeGood, "tls"},
+		{"turns:127.0.0.1:" + ports[0] + "?transport=udp", []string{"--insecure", "--indications"}, probeGood, "dtls"},
+		{"turn:127.0.0.1:" + ports[1] + "?transport=tcp", nil, probeGood, "tcp"},
+		{"turns:127.0.0.1:" + ports[0], []string{"--ca", other.certFile}, probeUnreachable, "its certificate is not trusted"},
+		{"turns:127.0.0.1:" + ports[0] + "?transport=udp", []string{"--ca", other.certFile}, probeUnreachable, "its certificate is not trusted"},
+	} {
+		got := hairpin(t, append(append([]string{"probe", "--user", "alice", "--password", "wonder", "--count", "20", "--interval", "1ms"}, test.flags...), test.url)...)
+		if got.code != test.code || !strings.Contains(got.stdout+got.stderr, test.says) {
+			t.Errorf("%s %q: %+v", test.url, test.flags, got)
+		}
+	}
+
+	answer, err := http.Get("http://127.0.0.1:" + ports[2] + "/ice?service=turn&username=alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, _ := io.ReadAll(answer.Body)
+	for _, url := range []string{
+		`"turns:127.0.0.1:` + ports[0] + `?transport=tcp"`, `"turns:127.0.0.1:` + ports[0] + `?transport=udp"`,
+		`"turn:127.0.0.1:` + ports[1] + `?transport=tcp"`, `"turns:127.0.0.1:` + ports[1] + `?transport=tcp"`,
+	} {
+		if !strings.Contains(string(body), url) {
+			t.Errorf("the ICE service does not name %s: %s", url, body)
+		}
+	}
+	if code := p.end(t, syscall.SIGTERM); code != exitGood {
+		t.Errorf("exit code %d", code)
 	}
 }

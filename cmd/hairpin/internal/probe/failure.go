@@ -27,7 +27,10 @@ func unreachable(address string, err error) *Unreachable {
 	var dns *net.DNSError
 	var timeout net.Error
 	reason := err.Error()
+	distrust, distrusts := distrusted(err)
 	switch {
+	case distrusts:
+		reason = "its certificate is not trusted: " + distrust + "; give --ca FILE with whoever signed it, or --insecure to look past it"
 	case errors.As(err, &dns) && dns.IsNotFound:
 		reason = "the host name does not resolve"
 	case errors.As(err, &dns):

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net"
 	"strconv"
@@ -51,6 +52,9 @@ type Options struct {
 	Family        int       // of the relayed addresses: 4, 6, or 0: the server's default
 	PeerTransport Transport // of the second allocation; empty: the server URI's
 
+	RootCAs  *x509.CertPool // who may have signed the certificate of a turns server; nil: the system's
+	Insecure bool           // take any certificate
+
 	keepAlive time.Duration // 0: keepAliveInterval; for tests
 }
 
@@ -99,6 +103,12 @@ func (o Options) Validate() []*Fault {
 	}
 	if o.PeerTransport != "" && o.PeerTransport != UDP && o.PeerTransport != TCP {
 		fault("peer-transport", fmt.Sprintf("%q is not known", o.PeerTransport), "write udp or tcp")
+	}
+	if o.PeerTransport != "" && o.Server.Transport.secure() {
+		fault("peer-transport", "has no meaning with turns:, which has a port of its own", "leave it out, or probe the server's turn: address")
+	}
+	if (o.Insecure || o.RootCAs != nil) && !o.Server.Transport.secure() {
+		fault("insecure", "and ca are about certificates, of which a turn: server shows none", "probe a turns: address, or leave them out")
 	}
 	if o.Echo != "" {
 		host, port, err := net.SplitHostPort(o.Echo)

@@ -59,7 +59,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		if transport == "" {
 			transport = o.Server.Transport
 		}
-		if b, err = open(ctx, "B", transport, a.server, creds, o.Timeout); err != nil {
+		if b, err = o.open(ctx, "B", transport, a.server, creds); err != nil {
 			return nil, err
 		}
 		defer b.release()
@@ -113,7 +113,7 @@ func (o Options) reach(ctx context.Context, creds credentials) (*session, error)
 	}
 	for i, ip := range addresses {
 		var s *session
-		if s, err = open(ctx, "A", o.Server.Transport, netip.AddrPortFrom(ip, o.Server.Port), creds, o.Timeout); err == nil {
+		if s, err = o.open(ctx, "A", o.Server.Transport, netip.AddrPortFrom(ip, o.Server.Port), creds); err == nil {
 			if err = s.allocate(ctx, o.Family); err == nil {
 				return s, nil
 			}

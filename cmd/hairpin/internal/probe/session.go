@@ -80,10 +80,11 @@ func (c connected) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 // open connects to the server and starts the reader. The caller releases it.
-func open(ctx context.Context, name string, transport Transport, server netip.AddrPort, c credentials, timeout time.Duration) (*session, error) {
+func (o Options) open(ctx context.Context, name string, transport Transport, server netip.AddrPort, c credentials) (*session, error) {
+	timeout := o.Timeout
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	raw, err := new(net.Dialer).DialContext(limited, string(transport), server.String())
+	raw, err := o.dial(limited, transport, server)
 	if ctx.Err() != nil {
 		if err == nil {
 			_ = raw.Close()
@@ -99,7 +100,7 @@ func open(ctx context.Context, name string, transport Transport, server netip.Ad
 		done: make(chan struct{}), failed: make(chan struct{}),
 	}
 	config := &turn.ClientConfig{LoggerFactory: &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}}
-	if transport == TCP {
+	if transport.network() == string(TCP) {
 		s.conn = turn.NewSTUNConn(raw)
 		config.RTO = maxTimeout // a stream is reliable: no retransmission (RFC 8489 §6.2.2)
 	} else {
@@ -231,7 +232,7 @@ func (s *session) refusal(response *stun.Message, name string, peer netip.AddrPo
 	}
 	var alternate stun.AlternateServer
 	if v, err := response.Get(stun.AttrAlternateServer); err == nil && len(v) >= 8 && alternate.GetFrom(response) == nil {
-		r.Alternate = "turn:" + net.JoinHostPort(alternate.IP.String(), fmt.Sprint(alternate.Port)) + "?transport=" + string(s.transport)
+		r.Alternate = s.transport.scheme() + net.JoinHostPort(alternate.IP.String(), fmt.Sprint(alternate.Port)) + "?transport=" + s.transport.network()
 	}
 	return r
 }

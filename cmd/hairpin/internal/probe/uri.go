@@ -11,24 +11,29 @@ import (
 // Transport is the transport between a client and the server.
 type Transport string
 
-// The transports that a turn URI can name and this package can use.
+// The transports that a turn or turns URI can name.
 const (
-	UDP Transport = "udp"
-	TCP Transport = "tcp"
+	UDP  Transport = "udp"
+	TCP  Transport = "tcp"
+	TLS  Transport = "tls"  // turns: over TCP
+	DTLS Transport = "dtls" // turns: over UDP
 )
 
-// defaultPort is the port of a turn URI that names none (RFC 7065 §3.2, RFC 5928 §3).
-const defaultPort = 3478
+// The ports of a URI that names none (RFC 7065 §3.2, RFC 5928 §3).
+const (
+	defaultPort       = 3478 // turn
+	defaultSecurePort = 5349 // turns
+)
 
-// URI is a parsed turn URI (RFC 7065 §3.1).
+// URI is a parsed turn or turns URI (RFC 7065 §3.1).
 type URI struct {
 	Host      string // name or IP address, without brackets
 	Port      uint16
 	Transport Transport
 }
 
-// ParseURI reads turn:HOST[:PORT][?transport=udp|tcp]; an IPv6 address stands in brackets. The port defaults to 3478,
-// the transport to UDP.
+// ParseURI reads turn:HOST[:PORT][?transport=udp|tcp], or turns:; an IPv6 address stands in brackets. The port defaults
+// to 3478 and the transport to UDP, with turns to 5349 and TLS over TCP.
 func ParseURI(s string) (URI, *Fault) {
 	const example = "write turn:HOST:PORT?transport=udp"
 	u := URI{Port: defaultPort, Transport: UDP}
@@ -37,7 +42,7 @@ func ParseURI(s string) (URI, *Fault) {
 	switch strings.ToLower(scheme) {
 	case "turn":
 	case "turns":
-		return URI{}, &Fault{s, "turns, TURN over TLS or DTLS, is not available yet", "probe the server's turn: address"}
+		u = URI{Port: defaultSecurePort, Transport: TLS}
 	case "stun", "stuns":
 		return URI{}, &Fault{s, "a STUN server relays nothing", "probe a turn: address"}
 	default:
@@ -52,8 +57,13 @@ func ParseURI(s string) (URI, *Fault) {
 	if hasQuery {
 		switch strings.ToLower(query) {
 		case "transport=udp":
+			if u.Transport == TLS {
+				u.Transport = DTLS
+			}
 		case "transport=tcp":
-			u.Transport = TCP
+			if u.Transport == UDP {
+				u.Transport = TCP
+			}
 		default:
 			return URI{}, &Fault{s, fmt.Sprintf("%q after the question mark is not known", query), "write transport=udp or transport=tcp"}
 		}
@@ -90,7 +100,14 @@ func ParseURI(s string) (URI, *Fault) {
 	return u, nil
 }
 
+func (t Transport) scheme() string {
+	if t.secure() {
+		return "turns:"
+	}
+	return "turn:"
+}
+
 // String is the URI with every part written out.
 func (u URI) String() string {
-	return "turn:" + net.JoinHostPort(u.Host, strconv.Itoa(int(u.Port))) + "?transport=" + string(u.Transport)
+	return u.Transport.scheme() + net.JoinHostPort(u.Host, strconv.Itoa(int(u.Port))) + "?transport=" + u.Transport.network()
 }
