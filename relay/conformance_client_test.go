@@ -63,8 +63,7 @@ func conforming(t *testing.T, change func(*relay.Config)) *served {
 	s.Server = start(t, func(c *relay.Config) {
 		c.RelayAddresses = []netip.Prefix{relays4, relays6}
 		c.Offload = udp.Offload{GRO: true, GSO: true}
-		c.Listeners = append(c.Listeners, relay.Listener{Scheme: "tls", Address: "127.0.0.1:0"}, relay.Listener{Scheme: "dtls", Address: "[::1]:0"})
-		c.Certificates = []secure.Pair{selfSigned(t, "127.0.0.1", "::1")}
+		addSecure(t, c)
 		c.Workers = 2 // whatever the machine has
 		c.Log = &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelTrace}
 		c.Auth = auth.Options{
@@ -87,6 +86,13 @@ func (s *served) dismiss() {
 		conn.Close()
 	}
 	s.conns = nil
+}
+
+// addSecure has a server listen for those who come over TLS and DTLS.
+func addSecure(t *testing.T, c *relay.Config) {
+	t.Helper()
+	c.Listeners = append(c.Listeners, relay.Listener{Scheme: "tls", Address: "127.0.0.1:0"}, relay.Listener{Scheme: "dtls", Address: "[::1]:0"})
+	c.Certificates = []secure.Pair{selfSigned(t, "127.0.0.1", "::1")}
 }
 
 // way is how a client reaches a server.

@@ -59,6 +59,7 @@ func drainable(t *testing.T, alternates ...relay.Alternate) *draining {
 			config.Listeners = append(config.Listeners, relay.Listener{Scheme: scheme, Address: address})
 		}
 	}
+	addSecure(t, &config)
 	var err error
 	if d.Server, err = relay.New(config); err != nil {
 		t.Fatal(err)

@@ -106,7 +106,11 @@ func TestConformancePeersOutside(t *testing.T) {
 				a, h := s.call(t, w), newHost(t, v6)
 				a.allocate(familyOf(v6))
 				a.permit(h.address())
-				for _, size := range []int{0, 1, 3, 4, 1200, 1473, 9000, 60000} {
+				sizes := []int{0, 1, 3, 4, 1200, 1473, 9000, 60000}
+				if w == overDTLS {
+					sizes = sizes[:6] // a record takes no more
+				}
+				for _, size := range sizes {
 					data := bytes.Repeat([]byte{byte(size)}, size)
 					a.sendTo(h.address(), data)
 					h.want(a.relayed, data)
@@ -114,7 +118,7 @@ func TestConformancePeersOutside(t *testing.T) {
 					a.wantData(h.address(), data)
 				}
 				a.bind(0x4001, h.address())
-				for _, size := range []int{0, 1, 3, 4, 1200, 1473, 9000, 60000} {
+				for _, size := range sizes {
 					data := bytes.Repeat([]byte{byte(size)}, size)
 					a.send(channelData(0x4001, data, a.stream != nil))
 					h.want(a.relayed, data)
