@@ -22,6 +22,7 @@ func TestGolden(t *testing.T) {
 		"help/serve.txt":            {"serve", "--help"},
 		"help/ice.txt":              {"ice", "--help"},
 		"help/probe.txt":            {"probe", "--help"},
+		"help/check.txt":            {"check", "--help"},
 		"help/bench.txt":            {"bench", "--help"},
 		"help/status.txt":           {"status", "--help"},
 		"help/drain.txt":            {"drain", "--help"},

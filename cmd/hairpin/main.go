@@ -10,7 +10,7 @@
 //	serve.go       the server's life cycle                      welcome.go    the first start without credentials
 //	serve_signals.go  drain, end, end at once
 //	serve_http.go  the admin address and the ICE service        settings_ice.go  what that hands out, and to whom
-//	ice.go         status.go  drain.go  config.go  probe.go  bench.go    one command each
+//	ice.go         status.go  drain.go  config.go  probe.go  check.go  bench.go    one command each
 //	log.go         pion/logging over log/slog                   version.go    what was built
 package main
 
@@ -42,18 +42,8 @@ func commands() []*cli.Command {
 		statusCommand(),
 		drainCommand(),
 		configCommand(),
+		checkCommand(),
 		benchCommand(),
-		laterCommand("check"),
-	}
-}
-
-// laterCommand holds the name of a command that the interface promises and this version does not have.
-func laterCommand(name string) *cli.Command {
-	return &cli.Command{
-		Name: name, Hidden: true, SkipFlagParsing: true, HideHelp: true, ArgsUsage: "…",
-		Action: func(*cli.Context) error {
-			return faults{{name, "this command is not available yet", `"hairpin --help" lists those that are`}}
-		},
 	}
 }
 

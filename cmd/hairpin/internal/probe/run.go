@@ -104,6 +104,12 @@ func (o Options) mint(now time.Time) (c credentials, err error) {
 	return c, nil
 }
 
+// Credentials are the user name and password that a client with these options presents, empty where there are none.
+func (o Options) Credentials(now time.Time) (user, password string, err error) {
+	c, err := o.mint(now)
+	return c.username, c.password, err
+}
+
 // reach resolves the server's name and makes the first allocation at the
 // first of its addresses that answers.
 func (o Options) reach(ctx context.Context, creds credentials) (*session, error) {
