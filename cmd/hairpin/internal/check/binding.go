@@ -74,20 +74,20 @@ var bindingRows = group{
 	{RFC: "8489", Section: "6.3.1.1", Level: Must, Requirement: "includes UNKNOWN-ATTRIBUTES with a 420",
 		probe: func(x *exam) {
 			x.bindings()
-			m := x.wants(x.dial().exchange(build(binding, raw(attrUnknownRequired))), 420)
+			m := x.given(x.dial().exchange(build(binding, raw(attrUnknownRequired))), 420)
 			x.has(m, attrUnknownAttributes)
 			x.lists(m, attrUnknownRequired)
 		}},
 	{RFC: "8489", Section: "6.3.1", Level: Must, Requirement: "lists each of the unknown comprehension-required attributes, not only the first",
 		probe: func(x *exam) {
 			x.bindings()
-			m := x.wants(x.dial().exchange(build(binding, raw(attrUnknownRequired), raw(attrUnknownRequired2, 1))), 420)
+			m := x.given(x.dial().exchange(build(binding, raw(attrUnknownRequired), raw(attrUnknownRequired2, 1))), 420)
 			x.lists(m, attrUnknownRequired, attrUnknownRequired2)
 		}},
 	{RFC: "8489", Section: "14.13", Level: Must, Requirement: "lists in UNKNOWN-ATTRIBUTES 16-bit types of attributes, and none that the request has not",
 		probe: func(x *exam) {
 			x.bindings()
-			m := x.wants(x.dial().exchange(build(binding, raw(attrUnknownRequired), raw(attrUnknownOptional))), 420)
+			m := x.given(x.dial().exchange(build(binding, raw(attrUnknownRequired), raw(attrUnknownOptional))), 420)
 			v := m.get(attrUnknownAttributes)
 			if len(v)%2 != 0 {
 				x.fail("the value is %x", v)

@@ -13,39 +13,45 @@ var challengeRows = group{
 			x.wants(c.exchange(build(allocate, transport(protocolUDP))), 401)
 		}},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "includes REALM in the 401 to a request without MESSAGE-INTEGRITY",
-		probe: func(x *exam) { x.has(x.unauthorized(allocate), attrRealm) }},
+		probe: func(x *exam) { x.has(x.stranded(), attrRealm) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "includes NONCE in the 401 to a request without MESSAGE-INTEGRITY",
-		probe: func(x *exam) { x.has(x.unauthorized(allocate), attrNonce) }},
+		probe: func(x *exam) { x.has(x.stranded(), attrNonce) }},
 	{RFC: "8489", Section: "9.2.4", Level: ShouldNot, Requirement: "includes USERNAME, USERHASH, MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 in that 401",
 		probe: func(x *exam) {
 			x.lacks(x.unauthorized(allocate), attrUsername, attrUserhash, attrIntegrity, attrIntegrity256)
 		}},
 	{RFC: "8489", Section: "9.2.4", Level: MustNot, Requirement: "chooses the same NONCE for requests from different ports",
 		probe: func(x *exam) {
-			seen := map[string]bool{}
-			for range 4 {
-				c := x.challenged()
-				if seen[c.nonce] {
-					x.fail("%q twice", c.nonce)
-				}
-				seen[c.nonce] = true
+			x.challenged()
+			clients, requests := []*client{}, [][]byte{}
+			for range 8 {
+				clients, requests = append(clients, x.dial()), append(requests, build(allocate))
 			}
-			x.saw("four sockets, four nonces")
+			for i, c := range clients { // at once, or a clock in the nonce would make the difference
+				c.write(requests[i])
+			}
+			seen := map[string]bool{}
+			for i, c := range clients {
+				m := c.answerTo(requests[i])
+				if m == nil {
+					continue // lost
+				}
+				nonce := string(m.get(attrNonce))
+				if seen[nonce] {
+					x.fail("%q twice", nonce)
+				}
+				seen[nonce] = true
+			}
+			x.saw("%d sockets, %d nonces", len(clients), len(seen))
 		}},
 	{RFC: "8656", Section: "7.2", Level: Must, Requirement: "requires that a Refresh request be authenticated",
-		probe: func(x *exam) { x.unauthorized(refresh, lifetime(600)) }},
+		probe: func(x *exam) { x.unauthorizedLater(refresh, lifetime(0)) }},
 	{RFC: "8656", Section: "7.2", Level: Must, Requirement: "requires that a CreatePermission request be authenticated",
-		probe: func(x *exam) { x.unauthorized(createPermission, peer(x.anchors[0])) }},
+		probe: func(x *exam) { x.unauthorizedLater(createPermission, peer(x.somebody())) }},
 	{RFC: "8656", Section: "7.2", Level: Must, Requirement: "requires that a ChannelBind request be authenticated",
-		probe: func(x *exam) { x.unauthorized(channelBind, channel(firstChannel), peer(x.anchors[0])) }},
-	{RFC: "8656", Section: "7.2", Level: Must, Requirement: "requires authentication on a five-tuple that has an allocation, too",
-		probe: func(x *exam) {
-			if c := x.allocated(); x.authenticates {
-				x.wants(c.exchange(build(refresh, lifetime(0))), 401)
-			} else {
-				x.skip("the server asks for no credentials")
-			}
-		}},
+		probe: func(x *exam) { x.unauthorizedLater(channelBind, channel(firstChannel), peer(x.somebody())) }},
+	{RFC: "8656", Section: "7.2", Level: Must, Requirement: "requires that a second Allocate request be authenticated, too",
+		probe: func(x *exam) { x.unauthorizedLater(allocate, x.usual()...) }},
 	{RFC: "8489", Section: "6.3", Level: Must, Requirement: "authenticates before it looks for unknown attributes",
 		probe: func(x *exam) {
 			c := x.challenged()
@@ -111,10 +117,27 @@ var challengeRows = group{
 		}},
 }
 
+// stranded is the 401 to an Allocate request without credentials, whatever it brings.
+func (x *exam) stranded() *message {
+	if m := x.dial().challenge(); m == nil || m.code() != 401 {
+		x.skip("the server asks for no credentials: %s", orSilence(m))
+	} else {
+		return m
+	}
+	return nil
+}
+
 // unauthorized is the 401 to a request without credentials.
 func (x *exam) unauthorized(method uint16, attributes ...attr) *message {
 	c := x.challenged()
 	return x.wants(c.exchange(build(method, attributes...)), 401)
+}
+
+// unauthorizedLater is the 401 to a request without credentials from a client that has an allocation.
+func (x *exam) unauthorizedLater(method uint16, attributes ...attr) {
+	c := x.challenged()
+	x.allocate(c)
+	x.wants(c.exchange(build(method, attributes...)), 401)
 }
 
 // without is the answer to a signed Allocate request from which one of the credentials' attributes is missing.

@@ -30,8 +30,8 @@ var channelDataRows = group{
 		probe: func(x *exam) {
 			c, f := x.pair()
 			x.permits(c, f.address)
-			c.write(c.frame(firstChannel, []byte("nowhere")))
-			x.stopped(f.receive)
+			c.write(c.frame(firstChannel, x.payload("nowhere")))
+			x.stopped(f.receive, x.payload("nowhere"))
 			x.silent(c)
 		}},
 	{RFC: "8656", Section: "12.6", Level: Must, reach: overDatagrams, Requirement: "discards ChannelData whose number is in the reserved range",
@@ -46,10 +46,10 @@ var channelDataRows = group{
 		probe: func(x *exam) {
 			c, f := x.pair()
 			x.bindsChannel(c, firstChannel, f.address)
-			b := c.frame(firstChannel, []byte("cut off"))
+			b := c.frame(firstChannel, x.payload("cut off"))
 			b[3] += 2
 			c.write(b)
-			x.stopped(f.receive)
+			x.stopped(f.receive, x.payload("cut off"))
 		}},
 	{RFC: "8656", Section: "12.5", Level: Must, reach: overDatagrams, Requirement: "takes ChannelData that is padded over UDP and relays as much as its length says",
 		probe: func(x *exam) {
@@ -117,8 +117,8 @@ var channelDataRows = group{
 			}
 			for f.receive(x.quiet) != nil {
 			}
-			c.write(c.frame(firstChannel, []byte("not permitted any more")))
-			x.stopped(f.receive)
+			c.write(c.frame(firstChannel, x.payload("not permitted any more")))
+			x.stopped(f.receive, x.payload("not permitted any more"))
 		}},
 }
 

@@ -7,30 +7,30 @@ var credentialRows = group{
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "answers an unknown user with 401",
 		probe: func(x *exam) { x.wants(x.stranger(), 401) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "includes REALM and NONCE in the 401 to an unknown user",
-		probe: func(x *exam) { x.has(x.wants(x.stranger(), 401), attrRealm, attrNonce) }},
+		probe: func(x *exam) { x.has(x.given(x.stranger(), 401), attrRealm, attrNonce) }},
 	{RFC: "8489", Section: "9.2.4", Level: ShouldNot, Requirement: "includes USERNAME or USERHASH in the 401 to an unknown user",
-		probe: func(x *exam) { x.lacks(x.wants(x.stranger(), 401), attrUsername, attrUserhash) }},
+		probe: func(x *exam) { x.lacks(x.given(x.stranger(), 401), attrUsername, attrUserhash) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "answers a wrong MESSAGE-INTEGRITY with 401",
 		probe: func(x *exam) { x.wants(x.wrongPassword(""), 401) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "includes REALM and NONCE in the 401 to a wrong MESSAGE-INTEGRITY",
-		probe: func(x *exam) { x.has(x.wants(x.wrongPassword(""), 401), attrRealm, attrNonce) }},
+		probe: func(x *exam) { x.has(x.given(x.wrongPassword(""), 401), attrRealm, attrNonce) }},
 	{RFC: "8489", Section: "9.2.4", Level: ShouldNot, Requirement: "includes USERNAME, USERHASH, MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 in that 401",
 		probe: func(x *exam) {
-			x.lacks(x.wants(x.wrongPassword(""), 401), attrUsername, attrUserhash, attrIntegrity, attrIntegrity256)
+			x.lacks(x.given(x.wrongPassword(""), 401), attrUsername, attrUserhash, attrIntegrity, attrIntegrity256)
 		}},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "answers a NONCE that is not valid with 438",
 		probe: func(x *exam) { x.wants(x.stale(x.challenged()), 438) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "includes NONCE and REALM in a 438",
-		probe: func(x *exam) { x.has(x.wants(x.stale(x.challenged()), 438), attrNonce, attrRealm) }},
+		probe: func(x *exam) { x.has(x.given(x.stale(x.challenged()), 438), attrNonce, attrRealm) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "gives with a 438 a NONCE that is valid",
 		probe: func(x *exam) {
 			c := x.challenged()
-			c.learn(x.wants(x.stale(c), 438))
+			c.learn(x.given(x.stale(c), 438))
 			x.wants(c.exchange(c.sign(build(allocate, x.usual()...))), 0)
 			c.holds = true
 		}},
 	{RFC: "8489", Section: "9.2.4", Level: ShouldNot, Requirement: "includes USERNAME or USERHASH in a 438",
-		probe: func(x *exam) { x.lacks(x.wants(x.stale(x.challenged()), 438), attrUsername, attrUserhash) }},
+		probe: func(x *exam) { x.lacks(x.given(x.stale(x.challenged()), 438), attrUsername, attrUserhash) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "judges MESSAGE-INTEGRITY before the NONCE: both wrong is 401",
 		probe: func(x *exam) { x.wants(x.wrongPassword(staleNonce), 401) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "signs the success response to an authenticated request with the same key",
@@ -41,9 +41,9 @@ var credentialRows = group{
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "signs the error response to an authenticated request with the same key",
 		probe: func(x *exam) {
 			c := x.known()
-			m := x.answered(c.request(refresh), "a Refresh request without an allocation")
+			m := x.answered(c.request(allocate, transport(254)), "an Allocate request for protocol 254")
 			if m.class() != classError {
-				x.fail("a Refresh request without an allocation is answered with %v", m)
+				x.skip("an Allocate request for protocol 254 is answered with %v", m)
 			}
 			x.signed(c, m)
 		}},
@@ -75,7 +75,8 @@ var credentialRows = group{
 	{RFC: "8489", Section: "14.5", Level: Must, Requirement: "ignores attributes behind MESSAGE-INTEGRITY: an unknown one",
 		probe: func(x *exam) {
 			c := x.known()
-			x.wants(c.exchange(x.behind(c, build(refresh), raw(attrUnknownRequired))), 437)
+			x.allocate(c)
+			x.wants(c.exchange(x.behind(c, build(refresh), raw(attrUnknownRequired))), 0)
 		}},
 	{RFC: "8489", Section: "14.5", Level: Must, Requirement: "ignores attributes behind MESSAGE-INTEGRITY: LIFETIME",
 		probe: func(x *exam) {
@@ -102,7 +103,7 @@ var credentialRows = group{
 	{RFC: "8489", Section: "6.3.1.1", Level: Should, Requirement: "adds the authentication attributes to a 420, too",
 		probe: func(x *exam) {
 			c := x.known()
-			x.signed(c, x.wants(c.request(allocate, transport(protocolUDP), raw(attrUnknownRequired)), 420))
+			x.signed(c, x.given(c.request(allocate, transport(protocolUDP), raw(attrUnknownRequired)), 420))
 		}},
 	{RFC: "8656", Section: "5", Level: Must, Requirement: "rejects another user's Refresh request with 441",
 		probe: func(x *exam) { x.wants(x.asOther().request(refresh, lifetime(600)), 441) }},
@@ -122,11 +123,11 @@ var credentialRows = group{
 	{RFC: "8656", Section: "5", Level: Should, Requirement: "includes SOFTWARE in an Allocate success response",
 		probe: func(x *exam) { x.has(x.allocate(x.dial()), attrSoftware) }},
 	{RFC: "8656", Section: "5", Level: Should, Requirement: "includes SOFTWARE in an Allocate error response",
-		probe: func(x *exam) { x.has(x.wants(x.dial().request(allocate, transport(254)), 442, 400), attrSoftware) }},
+		probe: func(x *exam) { x.has(x.refused(x.dial().request(allocate, transport(254))), attrSoftware) }},
 	{RFC: "8656", Section: "5", Level: Should, Requirement: "includes SOFTWARE in a Refresh success response",
 		probe: func(x *exam) { x.has(x.wants(x.allocated().request(refresh), 0), attrSoftware) }},
 	{RFC: "8656", Section: "5", Level: Should, Requirement: "includes SOFTWARE in a Refresh error response",
-		probe: func(x *exam) { x.has(x.wants(x.dial().request(refresh), 437), attrSoftware) }},
+		probe: func(x *exam) { x.has(x.refused(x.dial().request(refresh)), attrSoftware) }},
 }
 
 const staleNonce = "a nonce that nobody gave"
@@ -171,6 +172,14 @@ func (x *exam) signed(c *client, m *message) {
 		x.fail("%v with a wrong MESSAGE-INTEGRITY", m)
 	}
 	x.saw("%v, signed", m)
+}
+
+// refused is an error response, whatever its code; it skips the row where there is none.
+func (x *exam) refused(m *message) *message {
+	if m == nil || m.class() != classError {
+		x.skip("there is no error response to look at: %s", orSilence(m))
+	}
+	return m
 }
 
 // asOther is a client with an allocation that has become another user since.

@@ -72,7 +72,8 @@ func (x *exam) dialOver(datagrams bool) *client {
 	return c
 }
 
-// open connects to the server over UDP, TCP or, where the run is about that, TLS.
+// open connects to the server over UDP, TCP or, where the run is about that, TLS, from a port that the run has not used
+// yet: a server may remember for a while what came from there.
 func (s *server) open(ctx context.Context, datagrams bool) (*client, error) {
 	c := &client{server: s, credentials: s.credentials, stream: !datagrams}
 	network := "tcp"
@@ -80,9 +81,14 @@ func (s *server) open(ctx context.Context, datagrams bool) (*client, error) {
 		network = "udp"
 	}
 	dialer := net.Dialer{Timeout: s.timeout}
-	var err error
-	if c.conn, err = dialer.DialContext(ctx, network, s.address.String()); err != nil {
-		return nil, err
+	for c.conn == nil {
+		conn, err := dialer.DialContext(ctx, network, s.address.String())
+		if err != nil {
+			return nil, err
+		}
+		if s.fresh(conn) {
+			c.conn = conn
+		}
 	}
 	if s.Secure {
 		secured := tls.Client(c.conn, s.tls)
@@ -94,6 +100,33 @@ func (s *server) open(ctx context.Context, datagrams bool) (*client, error) {
 	}
 	return c, nil
 }
+
+// fresh says whether a socket's port is new to the run; one that isn't is parked until the end, so that the kernel
+// chooses another.
+func (s *server) fresh(conn net.Conn) bool {
+	a, _ := netip.ParseAddrPort(conn.LocalAddr().String())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ports[a.Port()] && len(s.parked) < maxParked {
+		s.parked = append(s.parked, conn)
+		return false
+	}
+	s.ports[a.Port()] = true
+	return true
+}
+
+// unpark closes the parked sockets.
+func (s *server) unpark() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, conn := range s.parked {
+		conn.Close()
+	}
+	s.parked = nil
+}
+
+// maxParked keeps the run below the usual limit of 1,024 descriptors.
+const maxParked = 400
 
 // allocated is a new client with an allocation of the server's usual family.
 func (x *exam) allocated(attributes ...attr) *client {
@@ -170,6 +203,16 @@ func (x *exam) wants(m *message, codes ...int) *message {
 	}
 	x.fail("answered with %v, not %s", m, spellCodes(codes))
 	return nil
+}
+
+// given is for rows about what stands in a response: it skips the row unless there is one with the code that the row is
+// about, which is another row's matter.
+func (x *exam) given(m *message, code int) *message {
+	if m == nil || m.code() != code {
+		x.skip("there is no %d to look at: %s", code, orSilence(m))
+	}
+	x.saw("%v", m)
+	return m
 }
 
 func spellCodes(codes []int) string {

@@ -65,8 +65,8 @@ var permissionRows = group{
 	{RFC: "8656", Section: "9", Level: Must, Requirement: "discards silently what comes from a peer without a permission",
 		probe: func(x *exam) {
 			c, f := x.pair()
-			f.send(c.relayed, []byte("not permitted"))
-			x.stopped(c.relays)
+			f.send(c.relayed, x.payload("not permitted"))
+			x.stopped(c.relays, x.payload("not permitted"))
 			x.permits(c, f.address)
 			x.arrives(func() { f.send(c.relayed, []byte("permitted")) }, c.relays, []byte("permitted"))
 		}},
@@ -76,15 +76,15 @@ var permissionRows = group{
 			other := x.allocated()
 			f.welcomes(other)
 			x.permits(c, f.address)
-			f.send(other.relayed, []byte("not permitted"))
-			x.stopped(other.relays)
+			f.send(other.relayed, x.payload("not permitted"))
+			x.stopped(other.relays, x.payload("not permitted"))
 		}},
 	{RFC: "8656", Section: "10.2", Level: Must, Requirement: "installs no permission with a request that it rejects",
 		probe: func(x *exam) {
 			c, f := x.pair()
-			x.wants(c.request(createPermission, peer(f.address), raw(attrPeer, 0, familyIPv4, 1, 2)), 400)
-			f.send(c.relayed, []byte("not permitted"))
-			x.stopped(c.relays)
+			x.refused(c.request(createPermission, peer(f.address), raw(attrPeer, 0, familyIPv4, 1, 2)))
+			f.send(c.relayed, x.payload("not permitted"))
+			x.stopped(c.relays, x.payload("not permitted"))
 		}},
 	{RFC: "8656", Section: "5", Level: Must, reach: overDatagrams, Requirement: "answers a retransmitted CreatePermission request with a success, too",
 		probe: func(x *exam) {
@@ -103,8 +103,8 @@ var permissionRows = group{
 			x.arrives(func() { f.send(c.relayed, []byte("permitted")) }, c.relays, []byte("permitted"))
 			x.wait(20)
 			f.welcomes(c)
-			f.send(c.relayed, []byte("not permitted any more"))
-			x.stopped(c.relays)
+			f.send(c.relayed, x.payload("not permitted any more"))
+			x.stopped(c.relays, x.payload("not permitted any more"))
 		}},
 }
 

@@ -113,17 +113,12 @@ var mobilityRows = group{
 func (x *exam) mobile() (*client, []byte) {
 	c := x.dial()
 	m := c.request(allocate, append(x.usual(), raw(attrTicket))...)
-	x.needs(&x.mobility, func() string {
-		switch {
-		case m == nil || m.code() != 0:
-			return "mobility is not offered: " + orSilence(m)
-		case !m.has(attrTicket):
-			return "mobility is not offered: no MOBILITY-TICKET"
-		}
-		return ""
-	})
-	x.wants(m, 0)
-	x.has(m, attrTicket)
+	if m == nil || m.code() != 0 {
+		x.skip("mobility is not offered: %s", orSilence(m))
+	}
+	if !m.has(attrTicket) {
+		x.skip("mobility is not offered: no MOBILITY-TICKET")
+	}
 	c.ticket = m.get(attrTicket)
 	if len(c.ticket) == 0 {
 		x.fail("the MOBILITY-TICKET is empty")

@@ -34,7 +34,11 @@ type server struct {
 	noPeers       string            // why no peer can be reached; empty: it can
 	anchors       [2]netip.AddrPort // transport addresses that a client may have permissions for
 
-	tcpAllocations, mobility feature
+	tcpAllocations feature
+
+	mu     sync.Mutex
+	ports  map[uint16]bool // guarded by mu: local ports that this run has used
+	parked []net.Conn      // guarded by mu: sockets that keep such a port from being given out again
 }
 
 // feature is something optional that a server offers or not.
@@ -43,12 +47,10 @@ type feature struct {
 	missing string // why it counts as not offered; empty: it is offered
 }
 
-// needs skips the row on a server that does not offer a feature. look finds that out.
-func (x *exam) needs(f *feature, look func() (missing string)) {
-	f.once.Do(func() { f.missing = look() })
-	if f.missing != "" {
-		x.skip("%s", f.missing)
-	}
+// look says why the feature counts as not offered; empty: it is. find finds that out, once.
+func (f *feature) look(find func() (missing string)) string {
+	f.once.Do(func() { f.missing = find() })
+	return f.missing
 }
 
 // Outcome is what became of one row.
@@ -146,7 +148,8 @@ func (s *server) uri() string {
 func survey(ctx context.Context, o Options) (s *server, done func(), err error) {
 	s = &server{
 		options: o, Server: o.Server, Secure: o.Secure, timeout: o.Timeout, quiet: o.Quiet,
-		tls: &tls.Config{ServerName: o.Server.Host, InsecureSkipVerify: o.Insecure}, // #nosec: only where the user says so
+		ports: map[uint16]bool{},
+		tls:   &tls.Config{ServerName: o.Server.Host, InsecureSkipVerify: o.Insecure}, // #nosec: only where the user says so
 	}
 	user, password, err := o.probing().Credentials(time.Now())
 	if err != nil {
@@ -177,7 +180,8 @@ func survey(ctx context.Context, o Options) (s *server, done func(), err error) 
 		x.try()
 		return nil, nil, err
 	}
-	return s, func() { x.try() }, nil // a probe that does nothing: what is left of it is its cleaning up
+	// A probe that does nothing: what is left of it is its cleaning up.
+	return s, func() { x.try(); s.unpark() }, nil
 }
 
 // meet speaks to the server for the first time. Sockets that it opens belong to x.

@@ -40,7 +40,7 @@ var sendRows = group{
 			c, f := x.pair()
 			x.permits(c, f.address)
 			c.write(build(send|classIndication, peer(f.address)))
-			x.stopped(f.receive)
+			x.stopped(f.receive, nil)
 		}},
 	{RFC: "8656", Section: "11.2", Level: Must, Requirement: "discards a Send indication whose XOR-PEER-ADDRESS is invalid",
 		probe: func(x *exam) {
@@ -49,23 +49,23 @@ var sendRows = group{
 	{RFC: "8656", Section: "11.2", Level: Must, Requirement: "discards a Send indication to a peer without a permission",
 		probe: func(x *exam) {
 			c, f := x.pair()
-			c.sends(f.address, []byte("not permitted"))
-			x.stopped(f.receive)
+			c.sends(f.address, x.payload("not permitted"))
+			x.stopped(f.receive, x.payload("not permitted"))
 		}},
 	{RFC: "8656", Section: "11.2", Level: Must, Requirement: "installs no permission for a Send indication",
 		probe: func(x *exam) {
 			c, f := x.pair()
-			c.sends(f.address, []byte("not permitted"))
-			x.stopped(f.receive)
-			f.send(c.relayed, []byte("not permitted"))
-			x.stopped(c.relays)
+			c.sends(f.address, x.payload("not permitted"))
+			x.stopped(f.receive, x.payload("not permitted"))
+			f.send(c.relayed, x.payload("not permitted"))
+			x.stopped(c.relays, x.payload("not permitted"))
 		}},
 	{RFC: "8656", Section: "11.2", Level: Must, Requirement: "discards a Send indication with an unknown comprehension-required attribute",
 		probe: func(x *exam) {
 			c, f := x.pair()
 			x.permits(c, f.address)
-			c.sends(f.address, []byte("unknown"), raw(attrUnknownRequired))
-			x.stopped(f.receive)
+			c.sends(f.address, x.payload("unknown"), raw(attrUnknownRequired))
+			x.stopped(f.receive, x.payload("unknown"))
 		}},
 	{RFC: "8656", Section: "11.2", Level: Must, Requirement: "relays a Send indication with an unknown comprehension-optional attribute",
 		probe: func(x *exam) {
@@ -79,13 +79,13 @@ var sendRows = group{
 			c, f := x.pair()
 			supported := x.dial().request(allocate, append(x.usual(), raw(attrDontFragment))...)
 			x.permits(c, f.address)
-			payload := []byte("in one piece")
+			payload := x.payload("in one piece")
 			if supported != nil && supported.code() == 0 {
 				x.arrives(func() { c.sends(f.address, payload, raw(attrDontFragment)) }, f.receive, payload)
 				return
 			}
 			c.sends(f.address, payload, raw(attrDontFragment))
-			x.stopped(f.receive)
+			x.stopped(f.receive, payload)
 		}},
 	{RFC: "8656", Section: "17", Level: Must, Requirement: "answers no Send indication",
 		probe: func(x *exam) {

@@ -352,7 +352,10 @@ func (m *message) String() string {
 		if v := m.get(attrErrorCode); len(v) > 4 {
 			return fmt.Sprintf("%d (%s)", m.code(), strings.ToValidUTF8(strings.Map(printable, string(v[4:min(len(v), 64)])), "?"))
 		}
-		return fmt.Sprintf("error %d", m.code())
+		if m.code() < 0 {
+			return "an error without ERROR-CODE"
+		}
+		return fmt.Sprintf("%d without a reason phrase", m.code())
 	}
 	return fmt.Sprintf("message of type 0x%04X", m.kind)
 }
