@@ -16,7 +16,7 @@ var challengeRows = group{
 		probe: func(x *exam) { x.has(x.stranded(), attrRealm) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "includes NONCE in the 401 to a request without MESSAGE-INTEGRITY",
 		probe: func(x *exam) { x.has(x.stranded(), attrNonce) }},
-	{RFC: "8489", Section: "9.2.4", Level: ShouldNot, Requirement: "includes USERNAME, USERHASH, MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 in that 401",
+	{RFC: "8489", Section: "9.2.4", Level: ShouldNot, Requirement: "includes USERNAME, USERHASH, MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 in the 401 to a request without one",
 		probe: func(x *exam) {
 			x.lacks(x.unauthorized(allocate), attrUsername, attrUserhash, attrIntegrity, attrIntegrity256)
 		}},

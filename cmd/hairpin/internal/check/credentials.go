@@ -14,7 +14,7 @@ var credentialRows = group{
 		probe: func(x *exam) { x.wants(x.wrongPassword(""), 401) }},
 	{RFC: "8489", Section: "9.2.4", Level: Must, Requirement: "includes REALM and NONCE in the 401 to a wrong MESSAGE-INTEGRITY",
 		probe: func(x *exam) { x.has(x.given(x.wrongPassword(""), 401), attrRealm, attrNonce) }},
-	{RFC: "8489", Section: "9.2.4", Level: ShouldNot, Requirement: "includes USERNAME, USERHASH, MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 in that 401",
+	{RFC: "8489", Section: "9.2.4", Level: ShouldNot, Requirement: "includes USERNAME, USERHASH, MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 in the 401 to a wrong MESSAGE-INTEGRITY",
 		probe: func(x *exam) {
 			x.lacks(x.given(x.wrongPassword(""), 401), attrUsername, attrUserhash, attrIntegrity, attrIntegrity256)
 		}},

@@ -68,6 +68,9 @@ func (x *exam) dialOver(datagrams bool) *client {
 	if err != nil {
 		x.fail("no socket to the server: %v", err)
 	}
+	if x.options.wrap != nil {
+		c.conn = x.options.wrap(c.conn, x)
+	}
 	x.clients = append(x.clients, c)
 	return c
 }
@@ -92,7 +95,9 @@ func (s *server) open(ctx context.Context, datagrams bool) (*client, error) {
 	}
 	if s.Secure {
 		secured := tls.Client(c.conn, s.tls)
-		if err := secured.HandshakeContext(ctx); err != nil {
+		shaking, cancel := context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+		if err := secured.HandshakeContext(shaking); err != nil {
 			c.conn.Close()
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -35,6 +36,8 @@ type Options struct {
 	Parallel int           // rows at a time
 	Slow     bool          // also rows that wait for an RFC's timer
 	Only     string        // only rows whose ID or citation begins so; empty: all
+
+	wrap func(net.Conn, *exam) net.Conn // what a row's sockets speak through, for tests that lie to rows; nil: nothing
 }
 
 // ParseURI reads a turn or turns URI; secure says that it is turns. TLS runs over TCP, on port 5349 unless another one is

@@ -113,6 +113,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	return r, nil
 }
 
+// notOfRun begins what is said of a row that the transport of the run leaves out.
+const notOfRun = "is about "
+
 // judge tries one row.
 func (o *Outcome) judge(ctx context.Context, s *server) {
 	start := time.Now()
@@ -121,11 +124,11 @@ func (o *Outcome) judge(ctx context.Context, s *server) {
 	case o.slow && !s.options.Slow:
 		o.Seen = "takes minutes: left out without --slow"
 	case o.reach == overDatagrams && stream:
-		o.Seen = "is about UDP"
+		o.Seen = notOfRun + "UDP"
 	case o.reach == overStreams && !stream:
-		o.Seen = "is about TCP and TLS"
+		o.Seen = notOfRun + "TCP and TLS"
 	case o.reach == overTLS && !s.Secure:
-		o.Seen = "is about TLS"
+		o.Seen = notOfRun + "TLS"
 	case ctx.Err() != nil:
 		o.Seen = "interrupted"
 	default:
