@@ -19,7 +19,7 @@ IMAGE_ARGS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev
 export GO PKG FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: run demo build test test-kubernetes fuzz check generate bench bench-rivals bench-docker image image-prebuilt clean help
+.PHONY: run demo build test test-kubernetes fuzz check generate conformance bench bench-rivals bench-docker image image-prebuilt clean help
 
 run: build ## build, then start a relay; ARGS="--listen udp://:3479" adds flags
 	@bin/hairpin serve $(ARGS)
@@ -46,6 +46,11 @@ check: ## format, vet, staticcheck, known vulnerabilities, other platforms, repo
 
 generate: ## write the generated files again
 	$(GO) generate ./...
+
+conformance: build ## hold hairpin, coturn and pion/turn to the RFCs, on loopback; writes cmd/hairpin/conformance.md and relay/RFC.md
+	$(GO) build -o bin/rivals ./cmd/rivals
+	bin/rivals conformance $(ARGS)
+	$(GO) generate ./cmd/hairpin/internal/check
 
 bench: ## Go benchmarks, COUNT (5) times each, ready for benchstat; BENCH=Hairpin and PKG=./relay/... narrow it
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) $(PKG)

@@ -4,7 +4,8 @@
 // project's developers, started by "make bench-rivals".
 //
 // It owns the list of rivals and cases and the tables that come of them, and
-// refuses to measure: every figure is one that "hairpin bench" printed.
+// refuses to measure and to judge: every figure is one that "hairpin bench"
+// printed, and every verdict one of "hairpin check" ("make conformance").
 //
 //	for each round: for each case: for each rival: start server ─► hairpin bench --json ─► stop
 //	medians over the rounds ─► results.md, results.svg
@@ -41,6 +42,16 @@ func main() {
 		},
 		Action: func(c *cli.Context) error { return run(c.Context, c) },
 		Commands: []*cli.Command{{
+			Name: "conformance", Usage: "hold the rivals to the RFCs with \"hairpin check\" and write the comparison",
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "hairpin", Value: "bin/hairpin", Usage: "the binary to check and to check with"},
+				&cli.IntFlag{Name: "port", Value: 34780, Usage: "port on 127.0.0.1"},
+				&cli.StringFlag{Name: "out", Value: "cmd/hairpin/conformance.md", Usage: "file to write"},
+			},
+			Action: func(c *cli.Context) error {
+				return compareConformance(c.Context, c.String("hairpin"), c.Int("port"), c.String("out"))
+			},
+		}, {
 			Name: "pion", Usage: "serve with pion/turn's server on 127.0.0.1:PORT, UDP and TCP", ArgsUsage: "PORT",
 			Action: func(c *cli.Context) error { return servePion(c.Context, c.Args().First()) },
 		}, {

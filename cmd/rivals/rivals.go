@@ -39,11 +39,11 @@ func available(hairpin, loop string, port int) []rival {
 	}
 	all := []rival{
 		{name: "hairpin", command: []string{hairpin, "serve", "--listen", "udp://127.0.0.1:" + at, "--listen", "tcp://127.0.0.1:" + at,
-			"--user", user + ":" + password, "--admin", "off", "--log-level", "warn"},
+			"--user", user + ":" + password, "--user", otherUser + ":" + otherPassword, "--admin", "off", "--log-level", "warn"},
 			inside:  []string{"--relay-address", "10.0.0.0/8"},
 			outside: []string{"--relay-address", "127.0.0.1", "--peers", "127.0.0.1"}},
 		{name: "coturn", command: []string{"turnserver", "-n", "--no-cli", "--no-tls", "--no-dtls", "-L", "127.0.0.1", "-p", at, "-a",
-			"-u", user + ":" + password, "-r", realm, "--allow-loopback-peers", "--relay-ip", "127.0.0.1", "-m", "1", "--log-file", os.DevNull}},
+			"-u", user + ":" + password, "-u", otherUser + ":" + otherPassword, "-r", realm, "--allow-loopback-peers", "--relay-ip", "127.0.0.1", "-m", "1", "--log-file", os.DevNull}},
 		{name: "pion/turn v3", command: []string{own, "pion", at}},
 		{name: "bare loop", command: []string{loop, at}, bare: true},
 	}
@@ -108,10 +108,13 @@ func servePion(ctx context.Context, port string) error {
 	relay := &turn.RelayAddressGeneratorPortRange{
 		RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1", MinPort: 49152, MaxPort: 65535,
 	}
-	key := turn.GenerateAuthKey(user, realm, password)
+	keys := map[string][]byte{
+		user:      turn.GenerateAuthKey(user, realm, password),
+		otherUser: turn.GenerateAuthKey(otherUser, realm, otherPassword),
+	}
 	server, err := turn.NewServer(turn.ServerConfig{
 		Realm:             realm,
-		AuthHandler:       func(string, string, net.Addr) ([]byte, bool) { return key, true },
+		AuthHandler:       func(name, _ string, _ net.Addr) ([]byte, bool) { key, known := keys[name]; return key, known },
 		PacketConnConfigs: []turn.PacketConnConfig{{PacketConn: packets, RelayAddressGenerator: relay}},
 		ListenerConfigs:   []turn.ListenerConfig{{Listener: connections, RelayAddressGenerator: relay}},
 		LoggerFactory:     &logging.DefaultLoggerFactory{Writer: os.Stderr, DefaultLogLevel: logging.LogLevelDisabled},

@@ -111,7 +111,7 @@ var allocateRows = group{
 	{RFC: "8656", Section: "7.2", Level: Must, Requirement: "grants the default lifetime where zero is asked for, and makes the allocation",
 		probe: func(x *exam) {
 			c := x.dial()
-			x.grants(x.allocate(c, lifetime(0)), defaultLifetime, defaultLifetime)
+			x.grants(x.wants(c.request(allocate, append(x.usual(), lifetime(0))...), 0), defaultLifetime, defaultLifetime)
 			x.wants(c.request(refresh), 0)
 		}},
 	{RFC: "8656", Section: "7.2", Level: Must, Requirement: "grants no more than what is asked for and no less than the default",
