@@ -179,12 +179,25 @@ func survey(ctx context.Context, o Options) (s *server, done func(), err error) 
 	s.address = netip.AddrPortFrom(addresses[0].Unmap(), o.Server.Port)
 
 	x := &exam{server: s, ctx: ctx, row: &Row{probe: func(*exam) {}}}
-	if err := s.meet(x); err != nil {
+	for range addressesToTry {
+		if err = s.meet(x); err == nil || !mismatch(err) {
+			break
+		}
+	}
+	if err != nil {
 		x.try()
 		return nil, nil, err
 	}
 	// A probe that does nothing: what is left of it is its cleaning up.
 	return s, func() { x.try(); s.unpark() }, nil
+}
+
+// addressesToTry is how many client transport addresses are tried where the server sees an old allocation (RFC 8656 §7.4).
+const addressesToTry = 3
+
+func mismatch(err error) bool {
+	var refusal *probe.Refusal
+	return errors.As(err, &refusal) && refusal.Code == 437
 }
 
 // meet speaks to the server for the first time. Sockets that it opens belong to x.
