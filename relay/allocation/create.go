@@ -133,18 +133,27 @@ func (t *Table) seat(r *Request, now Time) (seat, error) {
 			}
 			return s, nil
 		}
-		// It rests like one that was used, so that it isn't drawn again at once.
-		t.mu.Lock()
-		s.pool.release(s.at, now)
-		if r.Reserve {
-			s.pool.release(s.at+1, now)
-		}
-		t.mu.Unlock()
+		t.giveUp(&s, r, errors.Is(err, ErrBusy), now)
 		if !errors.Is(err, ErrBusy) {
 			return seat{}, fmt.Errorf("%w: %w", ErrSocket, err)
 		}
 	}
 	return seat{}, ErrCapacity
+}
+
+// giveUp gives back a place that nothing could be bound to. One that somebody else has rests, so that it isn't drawn again
+// at once; where the host refuses every socket, resting places would be missed when it doesn't any more.
+func (t *Table) giveUp(s *seat, r *Request, busy bool, now Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	give := s.pool.free
+	if busy {
+		give = func(at place) { s.pool.release(at, now) }
+	}
+	give(s.at)
+	if r.Reserve {
+		give(s.at + 1)
+	}
 }
 
 // draw takes a free place.
