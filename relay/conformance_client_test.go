@@ -134,6 +134,8 @@ type caller struct {
 	user, password, realm, nonce string
 
 	relayed netip.AddrPort // after allocate
+
+	software string // that the server is to tell
 }
 
 // call connects to a server as alice.
@@ -273,8 +275,8 @@ func (c *caller) answerTo(request []byte) answer {
 	if !bytes.Equal(a.id(), request[8:20]) || a.method != methodOf(request) {
 		c.t.Fatalf("what came is not the answer (RFC 8489 §6.3.1.1)\n%x\nto\n%x", raw, request)
 	}
-	if a.has(stun.AttrSoftware) {
-		c.t.Errorf("the answer tells SOFTWARE %q, which is off by default", a.get(stun.AttrSoftware))
+	if got := string(a.get(stun.AttrSoftware)); got != c.software {
+		c.t.Errorf("the answer tells SOFTWARE %q, want %q", got, c.software)
 	}
 	return a
 }

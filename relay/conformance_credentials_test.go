@@ -440,11 +440,12 @@ func TestConformanceEnforceExpiry(t *testing.T) {
 	}
 }
 
-// SOFTWARE, where the operator wants it, is told to those who have proved who they are (RFC 8656 §5).
+// SOFTWARE, where there shall be one, is in every answer (RFC 8489 §6.3.1.1, RFC 8656 §5).
 func TestConformanceSoftware(t *testing.T) {
 	s := conforming(t, func(c *relay.Config) { c.Software = "hairpin test" })
 	eachWay(t, func(t *testing.T, w way) {
 		c := s.call(t, w)
+		c.software = "hairpin test"
 		tells := func(request []byte) bool {
 			t.Helper()
 			c.send(request)
@@ -458,14 +459,16 @@ func TestConformanceSoftware(t *testing.T) {
 			}
 			return software != nil
 		}
-		c.challenge() // which tells nothing
+		if !tells(c.unsigned(stun.MethodAllocate, udpTransport)) {
+			t.Error("the challenge tells no SOFTWARE")
+		}
 		for _, row := range []struct {
 			says    string
 			request []byte
 			want    bool
 		}{
-			{"Binding", c.unsigned(stun.MethodBinding), false},
-			{"wrong password", c.with("alice", "wrong").signed(stun.MethodAllocate, udpTransport), false},
+			{"Binding", c.unsigned(stun.MethodBinding), true},
+			{"wrong password", c.with("alice", "wrong").signed(stun.MethodAllocate, udpTransport), true},
 			{"Allocate that fails", c.signed(stun.MethodAllocate), true},
 			{"Allocate", c.signed(stun.MethodAllocate, udpTransport), true},
 			{"Refresh", c.signed(stun.MethodRefresh), true},

@@ -316,10 +316,9 @@ var settingsTable = []setting{
 		parse:   func(s *Settings, v value) error { return parseFileName(&s.Events, v) },
 	},
 	{
-		name: "software", placeholder: "TEXT", initialText: "none",
-		usage:   "SOFTWARE attribute of the answers, for the curious",
-		example: []string{"hairpin"},
-		parse:   parseSoftware,
+		name: "software", placeholder: "TEXT", initial: []string{"hairpin"},
+		usage: "SOFTWARE attribute of the answers, which RFC 8489 asks for; without a version, which helps attackers most. off = none",
+		parse: parseSoftware,
 	},
 	{
 		name: "workers", placeholder: "N", initial: []string{"0"},

@@ -237,7 +237,9 @@ func parseSoftware(s *Settings, v value) error {
 	if err := checkText(v.text); err != nil {
 		return err
 	}
-	s.Software = v.text
+	if s.Software = v.text; v.text == "off" {
+		s.Software = ""
+	}
 	return nil
 }
 

@@ -20,7 +20,7 @@
 // answer can be, stats.go what is counted.
 //
 // A datagram from an address that proved nothing yet is answered with no more than
-// the protocol demands: no SOFTWARE, short reasons.
+// the protocol demands: a short SOFTWARE without a version, short reasons.
 package control
 
 import (
@@ -42,7 +42,7 @@ type Options struct {
 	Gate     *Gate // nil: one that is always open
 	Auth     *auth.Authenticator
 	Peers    *peers.Policy         // with whom clients may exchange packets; nil: with each other
-	Software string                // SOFTWARE of authenticated Allocate and Refresh answers; empty: none
+	Software string                // SOFTWARE of every answer; empty: none
 	Log      logging.LeveledLogger // nil: silent
 	Stats    *Stats                // nil: nobody wants to know
 	Refused  func(*Refusal)        // told of every refusal but those that every client meets first; nil: nobody. It must not wait
@@ -149,9 +149,9 @@ func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
 		w.h.stats.count(method, success)
 		w.keepSession(&r)
 	}
-	// RFC 8656 §5 wants SOFTWARE in the answers to Allocate and Refresh; it is told
-	// to authenticated clients only.
-	if w.h.software != "" && r.key != nil && (method == methodAllocate || method == methodRefresh) {
+	// RFC 8489 §6.3.1.1 wants SOFTWARE in every answer, RFC 8656 §5 in those to
+	// Allocate and Refresh.
+	if w.h.software != "" {
 		w.reply.AddString(wire.AttrSoftware, w.h.software)
 	}
 	// RFC 8489 §9.2.4: once a request is authenticated, every answer is protected

@@ -208,7 +208,7 @@ func TestAllocationOfFiveTuple(t *testing.T) {
 	}
 }
 
-// SOFTWARE is for authenticated Allocate and Refresh (RFC 8656 §5), and only if asked for.
+// SOFTWARE is in every answer (RFC 8489 §6.3.1.1, RFC 8656 §5), if there shall be one.
 func TestSoftware(t *testing.T) {
 	s := newServer(t, func(_ *allocation.Options, _ *authOptions, o *Options) { o.Software = "hairpin" })
 	c := s.client(alice, alicePassword)
@@ -218,14 +218,14 @@ func TestSoftware(t *testing.T) {
 		code   int
 		want   bool
 	}{
-		{"Binding", c.send(build(t, stun.TransactionID, stun.BindingRequest)), 0, false},
-		{"challenge", c.send(build(t, stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest))), 401, false},
-		{"wrong password", c.as(alice, "no").do(stun.MethodAllocate, udpTransport), 401, false},
+		{"Binding", c.send(build(t, stun.TransactionID, stun.BindingRequest)), 0, true},
+		{"challenge", c.send(build(t, stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest))), 401, true},
+		{"wrong password", c.as(alice, "no").do(stun.MethodAllocate, udpTransport), 401, true},
 		{"Allocate refused", c.do(stun.MethodAllocate), 400, true},
 		{"Allocate", c.do(stun.MethodAllocate, udpTransport), 0, true},
 		{"Refresh", c.do(stun.MethodRefresh), 0, true},
-		{"CreatePermission", c.do(stun.MethodCreatePermission, peerAt("203.0.113.5:1")), 0, false},
-		{"ChannelBind", c.do(stun.MethodChannelBind), 400, false},
+		{"CreatePermission", c.do(stun.MethodCreatePermission, peerAt("203.0.113.5:1")), 0, true},
+		{"ChannelBind", c.do(stun.MethodChannelBind), 400, true},
 	} {
 		wantCode(t, test.answer, test.code)
 		if got := test.answer.Contains(stun.AttrSoftware); got != test.want {

@@ -31,6 +31,7 @@ func serve(t testing.TB, change func(*relay.Config), transports ...probe.Transpo
 	t.Helper()
 	c := relay.Config{
 		RelayAddresses: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+		Software:       "hairpin", // as "hairpin serve" has it
 		Log:            &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled},
 		Auth:           auth.Options{Realm: "hairpin", Users: []auth.User{{Name: "alice", Password: "wonder"}, {Name: "bob", Password: "builder"}}},
 	}
@@ -91,44 +92,17 @@ func run(t testing.TB, o Options) *Result {
 	return r
 }
 
-// deviations are the rows that hairpin fails, knowingly, by their citation and the beginning of their requirement.
-var deviations = []string{
-	"RFC 8489 §6.3.1.1 adds SOFTWARE", // a version helps attackers more than clients (RFC 8656 §21.1.4): off by default
-	"RFC 8656 §5 includes SOFTWARE",
-}
-
-func deviates(o Outcome) bool {
-	return slices.ContainsFunc(deviations, func(known string) bool {
-		return strings.HasPrefix(o.Citation()+" "+o.Requirement, known)
-	})
-}
-
-// hairpin conforms, over UDP and TCP, but for what is known; and what is known is still so.
+// hairpin conforms, over UDP and TCP.
 func TestHairpinConforms(t *testing.T) {
 	at := serve(t, nil)
 	for _, transport := range []probe.Transport{probe.UDP, probe.TCP} {
 		t.Run(string(transport), func(t *testing.T) {
 			for _, o := range run(t, options(at[transport], transport)).Outcomes {
-				switch {
-				case o.Verdict == Fail && o.Level != May && !deviates(o):
+				if o.Verdict == Fail && o.Level != May {
 					t.Errorf("%s %s %s: %s", o.ID, o.Level, o.Requirement, o.Seen)
-				case o.Verdict == Pass && deviates(o):
-					t.Errorf("%s %s %s: passes now; take it out of the deviations", o.ID, o.Level, o.Requirement)
 				}
 			}
 		})
-	}
-}
-
-// With SOFTWARE switched on, those rows pass.
-func TestSoftwareIsTold(t *testing.T) {
-	at := serve(t, func(c *relay.Config) { c.Software = "hairpin" })
-	o := options(at[probe.UDP], probe.UDP)
-	o.Only = "RFC 8656 §5"
-	for _, o := range run(t, o).Outcomes {
-		if strings.HasPrefix(o.Requirement, "includes SOFTWARE") && o.Verdict != Pass {
-			t.Errorf("%s: %s: %s", o.Requirement, o.Verdict, o.Seen)
-		}
 	}
 }
 
