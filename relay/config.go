@@ -25,9 +25,9 @@ type Config struct {
 	PublicAddresses []netip.Addr         // what clients are told to connect to; at most one per family; empty: see Listener
 	RelayAddresses  []netip.Prefix       // empty: the public addresses
 	RelayPorts      allocation.PortRange // zero: 49152-65535 (RFC 8656 §7.2)
-	// RelayBind maps relay addresses to the addresses of this host that stand for them behind a 1:1 NAT. A relay address
-	// that the host doesn't have stands, unless it is mapped, behind the host's first global address of its family. Without
-	// peers beyond the process nothing is bound.
+	// RelayBind maps relay addresses to the addresses of this host that stand for them behind a 1:1 NAT. For a relay address
+	// that neither the host has nor the map, it is the address of the listener that clients reach there, else the host's first
+	// global one. Without peers beyond the process nothing is bound.
 	RelayBind  map[netip.Addr]netip.Addr
 	Peers      peers.Options  // with whom clients may exchange packets; zero: with each other; Own is filled in
 	Cooldown   time.Duration  // of a relayed transport address; 0: allocation.DefaultCooldown

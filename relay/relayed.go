@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,7 +46,9 @@ func (s *Server) newRelayedSockets(relay []netip.Prefix) (*relayedSockets, error
 	host := reachable()
 	var faults []error
 	for _, prefix := range relay {
-		if err := r.prepare(prefix, host); err != nil {
+		err := r.prepare(prefix, host)
+		again := func(f error) bool { return f.Error() == err.Error() } // what is wrong with the ports is so at each address
+		if err != nil && !slices.ContainsFunc(faults, again) {
 			faults = append(faults, err)
 		}
 	}
@@ -61,6 +64,7 @@ func (s *Server) newRelayedSockets(relay []netip.Prefix) (*relayedSockets, error
 func (r *relayedSockets) prepare(prefix netip.Prefix, host map[allocation.Family]netip.Addr) error {
 	address := prefix.Addr()
 	behind, mapped := r.server.config.RelayBind[address]
+	stand := r.standIn(address, host)
 	if prefix.IsSingleIP() && mapped {
 		r.bind[address] = behind
 	} else if !prefix.IsSingleIP() {
@@ -70,8 +74,8 @@ func (r *relayedSockets) prepare(prefix netip.Prefix, host map[allocation.Family
 	switch {
 	case errors.Is(err, syscall.EADDRNOTAVAIL) && mapped:
 		return fmt.Errorf("relay-address %s: %s, which shall stand for it, is no address of this host: name one that is (ip address)", address, behind)
-	case errors.Is(err, syscall.EADDRNOTAVAIL) && prefix.IsSingleIP() && !host[allocation.FamilyOf(address)].IsLoopback():
-		behind = host[allocation.FamilyOf(address)]
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && prefix.IsSingleIP() && !stand.IsLoopback():
+		behind = stand
 		r.bind[address] = behind
 		r.log.Infof("relay address %s is not this host's: packets to peers leave from %s, which a 1:1 NAT has to translate", address, behind)
 		err = r.try(address)
@@ -90,6 +94,18 @@ func (r *relayedSockets) prepare(prefix netip.Prefix, host map[allocation.Family
 		return fmt.Errorf("relay-address %s: %w", address, err)
 	}
 	return nil
+}
+
+// standIn returns the address of this host that most likely is behind a public one: that of the listener which clients
+// reach there, else the first global one.
+func (r *relayedSockets) standIn(public netip.Addr, host map[allocation.Family]netip.Addr) netip.Addr {
+	for i := range r.server.sockets {
+		k := &r.server.sockets[i]
+		if local := k.local.Addr(); k.public.Addr() == public && !local.IsUnspecified() && allocation.FamilyOf(local) == allocation.FamilyOf(public) {
+			return local
+		}
+	}
+	return host[allocation.FamilyOf(public)]
 }
 
 // tries is how many ports of the range are tried at start.

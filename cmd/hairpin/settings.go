@@ -141,8 +141,8 @@ var settingsTable = []setting{
 	{
 		name: "relay-address", placeholder: "IP-or-PREFIX", repeated: true, initialText: "the public address",
 		usage: "relayed transport addresses that are handed out, IPv4 and IPv6. With a prefix each allocation gets an address of its own. " +
-			"With --peers loop nothing is bound to them, so they need not exist on this host. Else sockets are: to this host's first " +
-			"global address where it doesn't have the relay address (1:1 NAT), or to OWN with IP=OWN",
+			"With --peers loop nothing is bound to them, so they need not exist on this host. Else sockets are: where it doesn't have " +
+			"the relay address (1:1 NAT), to the address of the listener with that public address, else to its first global one; or to OWN with IP=OWN",
 		example: []string{"203.0.113.10", "198.51.100.7=10.0.0.5", "2001:db8:0:1::/64"},
 		parse:   parseRelayAddress,
 	},

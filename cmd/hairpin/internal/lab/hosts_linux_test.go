@@ -33,6 +33,7 @@ func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "hairpin-lab-")
 	if err == nil {
 		defer os.RemoveAll(dir)
+		_ = os.Chmod(dir, 0o755) // for users other than root
 		program = filepath.Join(dir, "hairpin")
 		build := exec.Command("go", "build", "-o", program, "github.com/hairpin-turn/hairpin/cmd/hairpin")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
@@ -171,13 +172,20 @@ func (h *host) segment(dev string, addresses ...string) {
 // forward makes the host a router.
 func (h *host) forward() {
 	h.network.t.Helper()
-	h.in(func() {
-		for _, f := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
-			if err := os.WriteFile("/proc/sys/net/"+f, []byte("1"), 0o644); err != nil && !strings.HasPrefix(f, "ipv6") {
-				h.network.t.Fatal(err)
-			}
-		}
-	})
+	h.set("ipv4/ip_forward", "1")
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
+		h.set("ipv6/conf/all/forwarding", "1")
+	}
+}
+
+// set changes a setting of the host's network, below /proc/sys/net.
+func (h *host) set(name, value string) {
+	h.network.t.Helper()
+	var err error
+	h.in(func() { err = os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o644) })
+	if err != nil {
+		h.network.t.Fatal(err)
+	}
 }
 
 // plug connects h to a segment of router by its interface dev, with addresses and default routes.

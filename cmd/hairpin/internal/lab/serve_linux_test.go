@@ -181,3 +181,19 @@ func (h *host) hairpin(t *testing.T, args ...string) []byte {
 	}
 	return out.Bytes()
 }
+
+// refused runs serve with settings that the host refuses, as a user without privileges, and returns what it says.
+func (h *host) refused(t *testing.T, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, program, append([]string{"serve", "--user", user + ":" + password, "--admin", "off"}, args...)...)
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	c.Env, c.Dir = []string{}, "/"
+	var out []byte
+	h.in(func() { out, _ = c.CombinedOutput() })
+	if ctx.Err() != nil || c.ProcessState.ExitCode() != 1 {
+		t.Errorf("hairpin serve %v: exit code %d: %s", args, c.ProcessState.ExitCode(), out)
+	}
+	return string(out)
+}
