@@ -16,9 +16,12 @@
 //
 // # Goroutines
 //
-//	udpLoop     one per CPU and UDP socket address; ends when its socket is closed
+//	udpLoop     one per CPU and UDP socket address, or per CPU if clients have peers outside and there is no such address;
+//	            ends when its socket, or what it polls, is closed
+//	reading     one per socket of a relayed transport address, only where many can't be polled (relayed.go); ends with it
 //	Serve       one per stream listener; ends when the listener is closed
 //	reader      one per connection (package stream)
+//	Policy.Run  looks peers' names up and reads their file; ends with the context
 //	Table.Run   the sweeper; ends with the context
 //	awaitDrain  waits for the end of Drain; ends then or with the context
 //	alternates  looks up where clients are sent then; ends with the context
@@ -28,7 +31,7 @@
 //
 // # Locks
 //
-// Table.mu → Allocation.mu (package allocation), a stream connection's own mutex,
+// Table.mu → Allocation.mu (package allocation), polled.mu (poll.go, once per wait), a stream connection's own mutex,
 // toolbox.mu (session.go, once per read of a connection) and Plane.mu (making
 // forwarders, scraping). None is held while another is taken, but the first pair.
 package relay
