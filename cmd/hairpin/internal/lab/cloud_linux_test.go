@@ -81,19 +81,11 @@ func (c *cloud) turned() int {
 // echo answers on the peer, and counts who asks.
 func (c *cloud) echo(ip string, from map[string]*atomic.Int32) netip.AddrPort {
 	conn := c.peer.listen(c.t, net.JoinHostPort(ip, "0"))
-	go func() { // ends when conn is closed
-		b := make([]byte, 1500)
-		for {
-			n, source, err := conn.ReadFromUDPAddrPort(b)
-			if err != nil {
-				return
-			}
-			if count := from[source.Addr().Unmap().String()]; count != nil {
-				count.Add(1)
-			}
-			_, _ = conn.WriteToUDPAddrPort(b[:n], source)
+	go echo(conn, func(source netip.AddrPort) {
+		if count := from[source.Addr().String()]; count != nil {
+			count.Add(1)
 		}
-	}()
+	})
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
@@ -177,9 +169,12 @@ func (c *cloud) probe(t *testing.T, packets int, relayed string, args ...string)
 		Allocations []struct{ Relayed netip.AddrPort }
 		Packets     struct{ Sent, Received int }
 	}
-	out := c.client.hairpin(t, args...)
-	if err := json.Unmarshal(out, &report); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	out, err := c.client.hairpin(t.Context(), args...)
+	if err == nil {
+		err = json.Unmarshal(out, &report)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	if report.Packets.Sent != packets || report.Packets.Received != packets {
 		t.Errorf("%v: %s", args, out)

@@ -122,23 +122,17 @@ func (r *relay) get(path string) (code int, body []byte) {
 	return answer.StatusCode, body
 }
 
-// state is what /allocations says, as far as it is asked here.
-type state struct {
-	Total       int `json:"total"`
-	Allocations []struct {
-		Counters map[string]struct {
-			Packets int `json:"packets"`
-		} `json:"counters"`
-	} `json:"allocations"`
-}
-
-func (r *relay) state() (s state) {
+// allocations counts the live ones.
+func (r *relay) allocations() int {
 	r.t.Helper()
+	var said struct {
+		Total *int `json:"total"`
+	}
 	code, body := r.get("/allocations")
-	if err := json.Unmarshal(body, &s); code != http.StatusOK || err != nil {
+	if err := json.Unmarshal(body, &said); code != http.StatusOK || err != nil || said.Total == nil {
 		r.t.Fatalf("/allocations of %s: %d, %v", r.host.name, code, err)
 	}
-	return s
+	return *said.Total
 }
 
 // descriptors counts the open ones of the process.
@@ -168,18 +162,17 @@ func (r *relay) wait() (code int) {
 	return r.code
 }
 
-// hairpin runs another command of the program on the host, and returns what it prints; it must end well.
-func (h *host) hairpin(t *testing.T, args ...string) []byte {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+// hairpin runs another command of the program on the host, and returns what it prints; an exit code other than 0 is an error.
+func (h *host) hairpin(ctx context.Context, args ...string) ([]byte, error) {
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var out, errors bytes.Buffer
-	c := exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", h.name, program}, args...)...)
+	c := exec.CommandContext(limited, "ip", append([]string{"netns", "exec", h.name, program}, args...)...)
 	c.Stdout, c.Stderr = &out, &errors
 	if err := c.Run(); err != nil {
-		t.Fatalf("hairpin %v: %v\n%s%s", args, err, &out, &errors)
+		return nil, fmt.Errorf("hairpin %v: %w\n%s%s", args, err, &out, &errors)
 	}
-	return out.Bytes()
+	return out.Bytes(), nil
 }
 
 // refused runs serve with settings that the host refuses, as a user without privileges, and returns what it says.

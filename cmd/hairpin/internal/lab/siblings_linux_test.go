@@ -163,7 +163,7 @@ func TestSiblingVanishes(t *testing.T) {
 		t.Errorf("the other call: %v", err)
 	}
 	a.close()
-	eventually(t, "all allocations are gone", func() bool { return relays[0].state().Total == 0 })
+	eventually(t, "all allocations are gone", func() bool { return relays[0].allocations() == 0 })
 	eventually(t, "all descriptors are gone", func() bool { return relays[0].descriptors() <= before+1 }) // admin's connection
 	for _, level := range []string{"ERROR", "WARN"} {
 		if lines := relays[0].log.lines("level=" + level); len(lines) > 0 {
