@@ -246,8 +246,8 @@ func TestConformancePeersICMP(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if told.method != stun.MethodData || told.class != stun.ClassIndication || told.has(stun.AttrData) {
-				t.Errorf("%v, IPv6 %v: want a Data indication without DATA, got %x", w, v6, told.raw)
+			if told.method != stun.MethodData || told.class != stun.ClassIndication || !told.has(stun.AttrData) || len(told.get(stun.AttrData)) > 0 {
+				t.Errorf("%v, IPv6 %v: want a Data indication without data, got %x", w, v6, told.raw)
 			}
 			if got := told.address(t, stun.AttrXORPeerAddress); got != h.address() {
 				t.Errorf("XOR-PEER-ADDRESS is %v, want %v", got, h.address())

@@ -95,11 +95,15 @@ func PutDataHeader(b []byte, tid *[12]byte, peer netip.AddrPort, length int) {
 
 // AppendICMP appends a Data indication that carries, in place of data, what an ICMP message says of a datagram that went
 // to peer (RFC 8656 §11.5, §18.13). mtu, in bytes, goes with a message that the datagram was too big; else it is 0.
+//
+// There is a DATA attribute, too, of no bytes, which RFC 8656 §11.5 neither asks for nor forbids: many clients know nothing
+// of ICMP, and take a Data indication without DATA for a broken connection (pion/turn reads no further). To them this is an
+// empty datagram, which a peer may send as well.
 func AppendICMP(dst []byte, tid *[12]byte, peer netip.AddrPort, kind, code uint8, mtu uint32) []byte {
 	const size = 8
 	address := addressSize(peer.Addr())
 	dst = binary.BigEndian.AppendUint16(dst, typeData)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(attributeHeaderSize+address+attributeHeaderSize+size))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(3*attributeHeaderSize+address+size))
 	dst = binary.BigEndian.AppendUint32(dst, cookie)
 	dst = append(dst, tid[:]...)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(AttrXORPeerAddress))
@@ -111,5 +115,6 @@ func AppendICMP(dst []byte, tid *[12]byte, peer netip.AddrPort, kind, code uint8
 	dst = binary.BigEndian.AppendUint16(dst, size)
 	dst = append(dst, 0, 0) // reserved
 	dst = binary.BigEndian.AppendUint16(dst, uint16(kind&0x7F)<<9|uint16(code))
-	return binary.BigEndian.AppendUint32(dst, mtu)
+	dst = binary.BigEndian.AppendUint32(dst, mtu)
+	return binary.BigEndian.AppendUint32(dst, uint32(AttrData)<<16) // of no bytes
 }

@@ -52,20 +52,17 @@ func (h *host) client(t *testing.T, server netip.AddrPort, transport string) (*c
 		return nil, err
 	}
 	c.turn, err = turn.NewClient(&turn.ClientConfig{
-		TURNServerAddr: server.String(), Username: user, Password: password, Conn: c.conn, LoggerFactory: quiet,
+		TURNServerAddr: server.String(), Username: user, Password: password, Conn: tap{c.conn, c}, LoggerFactory: quiet,
 	})
 	if err != nil {
 		return nil, err
 	}
-	read := make(chan struct{})
-	go func() { // ends when conn is closed
-		defer close(read)
-		c.read()
-	}()
+	if err := c.turn.Listen(); err != nil { // ends when conn is closed
+		return nil, err
+	}
 	t.Cleanup(func() {
 		c.close()
 		c.conn.Close()
-		<-read
 		c.turn.Close()
 	})
 	if c.relayed, err = c.turn.Allocate(); err != nil {
@@ -93,29 +90,28 @@ func (c *client) close() {
 	}
 }
 
-// read hands what the relay sends to pion's client. Its own loop would end at the first ICMP attribute.
-func (c *client) read() {
-	b := make([]byte, 1<<16)
-	for {
-		n, from, err := c.conn.ReadFrom(b)
-		if err != nil {
-			return
-		}
-		m := &stun.Message{Raw: append([]byte(nil), b[:n]...)}
-		if stun.IsMessage(b[:n]) && m.Decode() == nil {
-			var other stun.AlternateServer
-			if other.GetFrom(m) == nil {
-				ip, _ := netip.AddrFromSlice(other.IP)
-				at := netip.AddrPortFrom(ip.Unmap(), uint16(other.Port))
-				c.alternate.Store(&at)
-			}
-			if m.Contains(attrICMP) {
-				c.icmp.Add(1)
-				continue
-			}
-		}
-		_, _ = c.turn.HandleInbound(b[:n], from)
+// tap is the way to the relay, with a look at what pion's client doesn't tell of.
+type tap struct {
+	net.PacketConn
+	client *client
+}
+
+func (p tap) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := p.PacketConn.ReadFrom(b)
+	m := &stun.Message{Raw: append([]byte(nil), b[:n]...)}
+	if err != nil || !stun.IsMessage(b[:n]) || m.Decode() != nil {
+		return n, from, err
 	}
+	var other stun.AlternateServer
+	if other.GetFrom(m) == nil {
+		ip, _ := netip.AddrFromSlice(other.IP)
+		at := netip.AddrPortFrom(ip.Unmap(), uint16(other.Port))
+		p.client.alternate.Store(&at)
+	}
+	if m.Contains(attrICMP) {
+		p.client.icmp.Add(1)
+	}
+	return n, from, nil
 }
 
 // permit lets a peer's packets through.
@@ -196,6 +192,9 @@ func (c *client) answer() {
 		n, source, err := c.relayed.ReadFrom(b)
 		if err != nil {
 			return
+		}
+		if n == 0 {
+			continue // what comes with an ICMP attribute
 		}
 		from := netip.MustParseAddrPort(source.String())
 		var call *call
