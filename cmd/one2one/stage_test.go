@@ -14,6 +14,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/secure"
 )
 
 // patience bounds every wait of these tests; a good run does not use it up.
@@ -23,7 +24,8 @@ const patience = 30 * time.Second
 type stage struct {
 	t     *testing.T
 	url   string        // of the page
-	port  string        // of the relay, for UDP and TCP
+	port  string        // of the relay, for UDP and TCP, or for TLS
+	tls   bool
 	relay *relay.Server // nil while it is down
 	stop  func()        // ends the relay and waits
 	ice   *httptest.Server
@@ -33,13 +35,14 @@ type stage struct {
 type stageOptions struct {
 	secret  string // of the ICE service, when it is not the relay's
 	ringFor time.Duration
+	tls     bool // the relay is offered over TLS only
 }
 
 const relaySecret = "stage"
 
 func newStage(t *testing.T, o stageOptions) *stage {
 	t.Helper()
-	s := &stage{t: t, port: freePort(t)}
+	s := &stage{t: t, port: freePort(t), tls: o.tls}
 	s.startRelay()
 	t.Cleanup(func() { s.stop() })
 
@@ -53,7 +56,11 @@ func newStage(t *testing.T, o stageOptions) *stage {
 	}
 	var listeners []auth.ICEListener
 	for _, l := range s.relay.ListenerInfos() {
-		listeners = append(listeners, auth.ICEListener{Host: l.Public.Addr().String(), Port: l.Public.Port(), Transport: l.Scheme})
+		offered := auth.ICEListener{Host: l.Public.Addr().String(), Port: l.Public.Port(), Transport: l.Scheme}
+		if l.Scheme == "tls" {
+			offered.Secure, offered.Transport = true, "tcp"
+		}
+		listeners = append(listeners, offered)
 	}
 	service, err := auth.NewICEService(issuer, auth.ICEServiceOptions{Listeners: func() []auth.ICEListener { return listeners }, Keys: []string{"key"}})
 	if err != nil {
@@ -95,11 +102,16 @@ func startApplication(t *testing.T, ice string, o stageOptions) string {
 // startRelay starts the relay, or another one in its place that knows nothing of the first.
 func (s *stage) startRelay() {
 	s.t.Helper()
-	server, err := relay.New(relay.Config{
+	config := relay.Config{
 		Listeners: []relay.Listener{{Scheme: "udp", Address: relayHost() + ":" + s.port}, {Scheme: "tcp", Address: relayHost() + ":" + s.port}},
 		Auth:      auth.Options{Realm: "stage", Secrets: []string{relaySecret}},
 		Log:       &logging.DefaultLoggerFactory{Writer: s.t.Output(), DefaultLogLevel: logging.LogLevelWarn},
-	})
+	}
+	if s.tls {
+		config.Listeners = []relay.Listener{{Scheme: "tls", Address: relayHost() + ":" + s.port}}
+		config.Certificates = []secure.Pair{certificateFiles(s.t)}
+	}
+	server, err := relay.New(config)
 	if err != nil {
 		s.t.Fatal(err)
 	}
