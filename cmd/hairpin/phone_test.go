@@ -1,13 +1,14 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -237,16 +238,21 @@ func (s *server) ended(t *testing.T) int {
 	return s.ProcessState.ExitCode()
 }
 
-// sibling runs another command while the server lives.
+// sibling runs another command while the server lives, as a process of its own: the package for flags has global ones.
 func sibling(t *testing.T, args ...string) <-chan outcome {
 	t.Helper()
 	clearEnvironment(t)
+	var stdout, stderr strings.Builder
+	c := exec.Command(os.Args[0], args...)
+	c.Env = append(os.Environ(), asProgram+"=hairpin")
+	c.Stdout, c.Stderr = &stdout, &stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
 	result := make(chan outcome, 1)
-	ctx := context.WithoutCancel(t.Context())
 	go func() {
-		var stdout, stderr strings.Builder
-		code := run(ctx, append([]string{"hairpin"}, args...), &stdout, &stderr)
-		result <- outcome{code, stdout.String(), stderr.String()}
+		_ = c.Wait() // its exit code tells
+		result <- outcome{c.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 	}()
 	return result
 }
