@@ -33,6 +33,9 @@ func (s *Server) born(a *allocation.Allocation) {
 	if a.Socket != nil {
 		s.relayed.watch(a)
 	}
+	if a.TCP != nil {
+		s.tcp.Begin(a)
+	}
 	s.log.Infof("allocation %d created: user=%q listener=%s client=%s relay=%s lifetime=%s",
 		a.ID, a.User, s.listenerName(a), a.FiveTuple.Client, a.Relayed, a.Lifetime)
 	if s.config.Events != nil {
@@ -44,6 +47,9 @@ func (s *Server) born(a *allocation.Allocation) {
 func (s *Server) died(a *allocation.Allocation) {
 	if a.Socket != nil {
 		s.relayed.forget(a)
+	}
+	if a.TCP != nil {
+		s.tcp.End(a)
 	}
 	lived := s.table.Now().Sub(a.CreatedAt)
 	s.lives.sockets[a.Client.Listener].live.Add(-1)

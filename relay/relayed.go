@@ -136,14 +136,19 @@ func (r *relayedSockets) open(at netip.AddrPort) (*udp.Conn, error) {
 }
 
 func (r *relayedSockets) listen(at netip.AddrPort) (*udp.Conn, error) {
-	if behind, ok := r.bind[at.Addr()]; ok {
-		at = netip.AddrPortFrom(behind, at.Port())
-	}
-	conn, err := udp.Listen(at, r.options)
+	conn, err := udp.Listen(r.own(at), r.options)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, allocation.ErrBusy
 	}
 	return conn, err
+}
+
+// own is the transport address of this host that stands for a relayed one.
+func (r *relayedSockets) own(at netip.AddrPort) netip.AddrPort {
+	if behind, ok := r.bind[at.Addr()]; ok {
+		return netip.AddrPortFrom(behind, at.Port())
+	}
+	return at
 }
 
 // report logs why allocations fail, now and then.

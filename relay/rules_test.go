@@ -28,9 +28,10 @@ var floors = map[string][]string{
 	"relay/allocation": {"relay/quality", "relay/udp"},
 	"relay/stream":     {"relay/wire"},
 	"relay/forward":    {"relay/allocation", "relay/peers", "relay/quality", "relay/udp", "relay/wire"},
-	"relay/control":    {"auth", "relay/allocation", "relay/peers", "relay/wire"},
-	"relay":            {"auth", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/secure", "relay/stream", "relay/udp", "relay/wire"},
-	"metrics":          {"auth", "relay", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/stream", "relay/udp", "relay/wire"},
+	"relay/tcp":        {"relay/allocation", "relay/stream", "relay/wire"},
+	"relay/control":    {"auth", "relay/allocation", "relay/peers", "relay/tcp", "relay/wire"},
+	"relay":            {"auth", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/secure", "relay/stream", "relay/tcp", "relay/udp", "relay/wire"},
+	"metrics":          {"auth", "relay", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/stream", "relay/tcp", "relay/udp", "relay/wire"},
 	"relay/proxy":      {},
 	"relay/secure":     {"relay/proxy", "relay/stream", "relay/udp", "relay/wire"},
 }
@@ -48,7 +49,7 @@ var fields = map[string][]string{
 	"github.com/prometheus/client_golang":     {"metrics"},
 	"github.com/urfave/cli/v2":                {"cmd"},
 	"go.yaml.in/yaml/v3":                      {"cmd"},
-	"golang.org/x/sys":                        {"relay/udp", "cmd/hairpin/internal/load"},
+	"golang.org/x/sys":                        {"relay/tcp", "relay/udp", "cmd/hairpin/internal/load"},
 	"golang.org/x/text":                       {"auth", "cmd"},
 	"unsafe":                                  {"relay/udp", "cmd/hairpin/internal/load"},
 }

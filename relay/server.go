@@ -19,6 +19,7 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/secure"
 	"github.com/hairpin-turn/hairpin/relay/stream"
+	"github.com/hairpin-turn/hairpin/relay/tcp"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -45,6 +46,7 @@ type Server struct {
 	secure  *secure.Shared
 	sockets []socket // in the order of allocation.Client.Listener
 	policy  *peers.Policy
+	tcp     *tcp.Connections
 	relayed *relayedSockets // nil: nothing is bound to relayed transport addresses
 	loops   []*udpLoop
 	stop    chan struct{} // closed by Close
@@ -232,13 +234,14 @@ func (s *Server) wire() (err error) {
 		if s.relayed, err = s.newRelayedSockets(options.Relay); err != nil {
 			return err
 		}
-		options.Open = s.relayed.open
+		options.Open, options.Listen = s.relayed.open, s.relayed.listenTCP
 	}
+	s.tcp = s.newConnections()
 	if s.table, err = allocation.NewTable(options); err != nil {
 		return err
 	}
 	s.control = control.New(control.Options{
-		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, Software: s.config.Software, Stats: s.stats, Refused: s.refusals(), Log: s.config.Log.NewLogger("control"),
+		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, TCP: s.tcp, Software: s.config.Software, Stats: s.stats, Refused: s.refusals(), Log: s.config.Log.NewLogger("control"),
 	})
 	s.alternates = s.newAlternates()
 	s.lives.sockets = make([]lifeCount, len(s.sockets))
@@ -337,6 +340,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.Close()
 	running.Wait()
 	s.table.Close()
+	s.tcp.Wait()
 	if s.relayed != nil {
 		s.relayed.readers.Wait()
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/forward"
 	"github.com/hairpin-turn/hairpin/relay/quality"
+	"github.com/hairpin-turn/hairpin/relay/tcp"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 )
 
@@ -72,6 +73,7 @@ type Snapshot struct {
 	Drain        DrainState
 	Listeners    []ListenerCounts // in the order of the configuration
 	Hairpin      uint64           // packets turned around inside the process
+	Connections  tcp.Counts       // of TCP allocations
 	Dropped      []Count          // packets by reason; every reason is there
 	Requests     []RequestCount   // every combination is there
 	AuthFailures []Count          // by reason; every reason is there
@@ -136,8 +138,9 @@ func (s *Server) Snapshot() Snapshot {
 			l.Traffic[d].Packets += c.Packets
 			l.Traffic[d].Bytes += c.Bytes
 		}
+		s.streamed(i, &l.Traffic)
 	}
-	n.Hairpin = totals.Hairpin
+	n.Hairpin, n.Connections = totals.Hairpin, s.tcp.Counts()
 	for d, v := range totals.Dropped {
 		n.Dropped = append(n.Dropped, Count{forward.Drop(d).String(), v})
 	}

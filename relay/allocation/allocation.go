@@ -36,6 +36,7 @@ type Allocation struct {
 	FiveTuple FiveTuple
 	Client    Client
 	Socket    *udp.Conn // what is bound to Relayed; nil in loop mode
+	TCP       *TCPRelay // nil: Relayed is a transport address of UDP
 
 	// Written by the data plane, by whoever relays packets from this client, and
 	// in the next line by whoever relays packets to it.

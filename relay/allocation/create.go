@@ -21,6 +21,7 @@ type Request struct {
 	Client        Client
 	User          string
 	Family        Family        // of the relayed transport address; ignored with Token
+	TCP           bool          // a TCP allocation (RFC 6062), which has neither EVEN-PORT nor RESERVATION-TOKEN
 	EvenPort      bool          // EVEN-PORT
 	Reserve       bool          // its R bit
 	Token         *[8]byte      // RESERVATION-TOKEN; nil: none
@@ -98,7 +99,8 @@ type seat struct {
 	pool   *pool
 	at     place
 	socket *udp.Conn
-	token  [8]byte // of the port above it
+	tcp    *TCPRelay // of a TCP allocation
+	token  [8]byte   // of the port above it
 }
 
 // seat finds a relayed transport address: the reserved one of a token, or a
@@ -124,7 +126,11 @@ func (t *Table) seat(r *Request, now Time) (seat, error) {
 		}
 		var above *udp.Conn
 		var err error
-		s.socket, above, err = t.open(&s, r.Reserve)
+		if r.TCP {
+			err = t.openTCP(&s)
+		} else {
+			s.socket, above, err = t.open(&s, r.Reserve)
+		}
 		if err == nil {
 			if r.Reserve {
 				t.mu.Lock()
@@ -192,21 +198,21 @@ func (t *Table) settle(r *Request, s *seat, now Time) (*Allocation, error) {
 	if t.findTuple(&r.FiveTuple) != nil {
 		t.dismissLocked(r.User)
 		s.pool.release(s.at, now)
-		if s.socket != nil {
-			s.socket.Close()
-		}
+		s.close()
 		return nil, ErrMismatch
 	}
 	t.lastID++
 	a := &Allocation{
-		ID: t.lastID, FiveTuple: r.FiveTuple, Client: r.Client, User: r.User, Socket: s.socket,
+		ID: t.lastID, FiveTuple: r.FiveTuple, Client: r.Client, User: r.User, Socket: s.socket, TCP: s.tcp,
 		Relayed: s.pool.addrPort(s.at), TransactionID: r.TransactionID,
 		Token: s.token, HasToken: r.Reserve && r.Token == nil,
 		Lifetime: r.Lifetime, CreatedAt: now,
 	}
 	a.expires.Store(int64(now.Add(r.Lifetime)))
 	t.wheel.put(a, now)
-	t.byRelayed.insert(t.key.relayed(a.Relayed), a)
+	if a.TCP == nil {
+		t.byRelayed.insert(t.key.relayed(a.Relayed), a)
+	}
 	t.byTuple.insert(t.key.tuple(&a.FiveTuple), a)
 	return a, nil
 }

@@ -2,6 +2,7 @@ package allocation
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,8 @@ type Options struct {
 	// Open binds a socket to a relayed transport address that was drawn; nil, or nil without an error: there shall be
 	// none. ErrBusy has another address drawn. Called without locks held. The Table closes the sockets.
 	Open func(netip.AddrPort) (*udp.Conn, error)
+	// Listen does the same for a TCP allocation (RFC 6062).
+	Listen func(netip.AddrPort) (net.Listener, error)
 }
 
 // Table holds all allocations of a server.
@@ -136,7 +139,7 @@ func (t *Table) findTuple(ft *FiveTuple) *Allocation {
 }
 
 // FindRelayed returns the allocation that has addr as its relayed transport
-// address, nil when there is none at now.
+// address of UDP, nil when there is none at now.
 func (t *Table) FindRelayed(addr netip.AddrPort, now Time) *Allocation {
 	p := t.byRelayed.probe(t.key.relayed(addr))
 	for {
@@ -210,6 +213,7 @@ func (t *Table) died(a *Allocation) {
 	if a.Socket != nil {
 		a.Socket.Close()
 	}
+	a.TCP.close()
 	if t.options.Died != nil {
 		t.options.Died(a)
 	}

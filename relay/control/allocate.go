@@ -7,8 +7,11 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
-// protocolUDP is the only REQUESTED-TRANSPORT that RFC 8656 §18.8 allows.
-const protocolUDP = 17
+// The values of REQUESTED-TRANSPORT: RFC 8656 §18.8, RFC 6062 §5.1.
+const (
+	protocolTCP = 6
+	protocolUDP = 17
+)
 
 // allocate makes an allocation (RFC 8656 §7.2).
 func (w *Worker) allocate(r *request) *protocolError {
@@ -79,6 +82,11 @@ func (w *Worker) readAllocate(r *request, wanted *allocation.Request) *protocolE
 		return errBadTransport
 	case !ok:
 		return errNoTransport
+	case protocol == protocolTCP:
+		if e := w.checkTCP(r); e != nil {
+			return e
+		}
+		wanted.TCP = true
 	case protocol != protocolUDP:
 		return errTransport
 	}

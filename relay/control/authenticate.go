@@ -28,7 +28,7 @@ func (w *Worker) authenticate(r *request) *protocolError {
 	if !hasUsername && !hasUserhash || !hasRealm || !hasNonce {
 		return errIncomplete
 	}
-	said, stale := w.h.auth.ReadNonce(nonce, r.from.FiveTuple.Client)
+	said, stale := w.readNonce(r, nonce)
 	algorithm, e := w.chosenAlgorithm(r, said)
 	if e != nil {
 		return e
@@ -50,7 +50,7 @@ func (w *Worker) authenticate(r *request) *protocolError {
 		return errStaleNonce
 	}
 	r.identity, r.wall = identity, w.h.now()
-	r.allocation = w.h.table.Find(&r.from.FiveTuple, r.now)
+	r.allocation = w.holder(r)
 	if w.expired(r) {
 		return errExpired
 	}

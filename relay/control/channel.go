@@ -10,6 +10,9 @@ import (
 // channelBind binds a channel to a peer, or refreshes the binding, and the
 // permission for the peer with it (RFC 8656 §12.2).
 func (w *Worker) channelBind(r *request) *protocolError {
+	if r.allocation.TCP != nil {
+		return errIsTCP
+	}
 	number, ok, err := w.message.ChannelNumber()
 	switch {
 	case err != nil:

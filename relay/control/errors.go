@@ -19,14 +19,16 @@ const (
 	wrongCredentials
 	unsupportedTransport
 	peerFamilyMismatch
+	connectionExists
+	connectionFailed
 	quotaReached
 	serverError
 	insufficientCapacity
 	codes // how many there are
 )
 
-// codeTable holds numbers and reason phrases as RFC 8489 §14.8 and RFC 8656 §19
-// have them.
+// codeTable holds numbers and reason phrases as RFC 8489 §14.8, RFC 8656 §19 and
+// RFC 6062 §6.3 have them.
 var codeTable = [codes]struct {
 	number int
 	reason string
@@ -43,6 +45,8 @@ var codeTable = [codes]struct {
 	wrongCredentials:          {441, "Wrong Credentials"},
 	unsupportedTransport:      {442, "Unsupported Transport Protocol"},
 	peerFamilyMismatch:        {443, "Peer Address Family Mismatch"},
+	connectionExists:          {446, "Connection Already Exists"},
+	connectionFailed:          {447, "Connection Timeout or Failure"},
 	quotaReached:              {486, "Allocation Quota Reached"},
 	serverError:               {500, "Server Error"},
 	insufficientCapacity:      {508, "Insufficient Capacity"},
@@ -98,7 +102,7 @@ var (
 	errInUse              = &protocolError{code: allocationMismatch, cause: "the five-tuple has an allocation already"}
 	errNoTransport        = &protocolError{code: badRequest, cause: "REQUESTED-TRANSPORT is missing"}
 	errBadTransport       = &protocolError{code: badRequest, cause: "REQUESTED-TRANSPORT is malformed"}
-	errTransport          = &protocolError{code: unsupportedTransport, cause: "REQUESTED-TRANSPORT is not UDP"}
+	errTransport          = &protocolError{code: unsupportedTransport, cause: "REQUESTED-TRANSPORT is neither UDP nor TCP"}
 	errBadToken           = &protocolError{code: badRequest, cause: "RESERVATION-TOKEN is malformed"}
 	errBadEvenPort        = &protocolError{code: badRequest, cause: "EVEN-PORT is malformed"}
 	errBadAdditional      = &protocolError{code: badRequest, cause: "ADDITIONAL-ADDRESS-FAMILY is malformed or not IPv6"}
@@ -126,6 +130,20 @@ var (
 	errNoChannelNumber  = &protocolError{code: badRequest, cause: "CHANNEL-NUMBER is missing"}
 	errBadChannelNumber = &protocolError{code: badRequest, cause: "CHANNEL-NUMBER is malformed or out of range"}
 	errChannelConflict  = &protocolError{code: badRequest, cause: "channel or peer is bound otherwise"}
+)
+
+// TCP allocations (RFC 6062 §5).
+var (
+	errNotOverTCP      = &protocolError{code: badRequest, cause: "what belongs to a TCP allocation comes over TCP or TLS only"}
+	errDatagramOptions = &protocolError{code: badRequest, cause: "DONT-FRAGMENT, EVEN-PORT or RESERVATION-TOKEN for a TCP allocation"}
+	errIsTCP           = &protocolError{code: forbidden, cause: "a TCP allocation has no channels"}
+	errIsUDP           = &protocolError{code: forbidden, cause: "the allocation is not one of TCP"}
+	errConnected       = &protocolError{code: connectionExists, cause: "there is a connection to this peer, or one is being made"}
+	errNotConnected    = &protocolError{code: connectionFailed, cause: "the peer does not accept the connection"}
+	errManyConnections = &protocolError{code: insufficientCapacity, cause: "the allocation has as many connections as one may"}
+	errNoConnectionID  = &protocolError{code: badRequest, cause: "CONNECTION-ID is missing or malformed"}
+	errNoConnection    = &protocolError{code: badRequest, cause: "CONNECTION-ID names no connection that waits"}
+	errIsControl       = &protocolError{code: badRequest, cause: "a control connection cannot be a client data connection"}
 )
 
 // unexpected is the answer to an error that another package was not supposed to

@@ -33,6 +33,7 @@ import (
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/peers"
+	"github.com/hairpin-turn/hairpin/relay/tcp"
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
@@ -42,6 +43,7 @@ type Options struct {
 	Gate     *Gate // nil: one that is always open
 	Auth     *auth.Authenticator
 	Peers    *peers.Policy         // with whom clients may exchange packets; nil: with each other
+	TCP      *tcp.Connections      // of TCP allocations; nil: some of its own
 	Software string                // SOFTWARE of every answer; empty: none
 	Log      logging.LeveledLogger // nil: silent
 	Stats    *Stats                // nil: nobody wants to know
@@ -56,6 +58,7 @@ type Handler struct {
 	gate     *Gate
 	auth     *auth.Authenticator
 	peers    *peers.Policy
+	tcp      *tcp.Connections
 	software string
 	log      logging.LeveledLogger // may be nil
 	stats    *Stats
@@ -65,7 +68,7 @@ type Handler struct {
 
 // New makes a Handler.
 func New(o Options) *Handler {
-	h := &Handler{table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, software: o.Software, log: o.Log, stats: o.Stats, refused: o.Refused, now: o.Now}
+	h := &Handler{table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, tcp: o.TCP, software: o.Software, log: o.Log, stats: o.Stats, refused: o.Refused, now: o.Now}
 	if h.gate == nil {
 		h.gate = new(Gate)
 	}
@@ -74,6 +77,9 @@ func New(o Options) *Handler {
 	}
 	if h.peers == nil {
 		h.peers = peers.LoopOnly()
+	}
+	if h.tcp == nil {
+		h.tcp = tcp.New(tcp.Options{Now: h.table.Now})
 	}
 	if h.now == nil {
 		h.now = time.Now
@@ -125,12 +131,14 @@ type request struct {
 	key        []byte                 // identity's key; nil while the sender has proved nothing
 	session    *allocation.Credential // of an access token; nil: there is none
 	sha256     bool                   // the answer has MESSAGE-INTEGRITY-SHA256, not MESSAGE-INTEGRITY
-	allocation *allocation.Allocation // of the five-tuple; nil when there is none
+	allocation *allocation.Allocation // of the five-tuple, or of ConnectionBind's connection; nil when there is none
+
+	later bool // the answer is going to follow
 }
 
 // Handle appends the answer to msg to dst, and appends nothing when msg is not to
 // be answered: when it is malformed, an indication, a response, or of a method that
-// this server does not know. msg is only read, and not used after Handle has returned.
+// this server does not know, or when its answer is going to follow. msg is only read, and not used after Handle has returned.
 func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
 	m := &w.message
 	if err := m.Decode(msg); err != nil {
@@ -145,6 +153,8 @@ func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
 	refused := w.process(&r)
 	if refused != nil {
 		w.refuse(&r, refused)
+	} else if r.later {
+		return dst
 	} else {
 		w.h.stats.count(method, success)
 		w.keepSession(&r)
@@ -207,6 +217,9 @@ func (w *Worker) process(r *request) *protocolError {
 	if r.method == methodAllocate {
 		return w.allocate(r)
 	}
+	if r.method == methodConnectionBind {
+		return w.connectionBind(r)
+	}
 	if e := r.checkAllocation(); e != nil {
 		return e
 	}
@@ -215,6 +228,8 @@ func (w *Worker) process(r *request) *protocolError {
 		return w.refresh(r)
 	case methodCreatePermission:
 		return w.createPermission(r)
+	case methodConnect:
+		return w.connect(r)
 	default:
 		return w.channelBind(r)
 	}

@@ -63,6 +63,8 @@ const (
 	methodRefresh
 	methodCreatePermission
 	methodChannelBind
+	methodConnect
+	methodConnectionBind
 	methods // how many there are
 )
 
@@ -72,6 +74,8 @@ var methodTable = [methods]wire.Method{
 	methodRefresh:          wire.MethodRefresh,
 	methodCreatePermission: wire.MethodCreatePermission,
 	methodChannelBind:      wire.MethodChannelBind,
+	methodConnect:          wire.MethodConnect,
+	methodConnectionBind:   wire.MethodConnectionBind,
 }
 
 func methodOf(m wire.Method) (method, bool) {

@@ -19,7 +19,7 @@ func (w *Worker) verifyToken(r *request, username []byte) (identity auth.Identit
 	if _, ok := w.h.auth.ThirdParty(); !ok {
 		return identity, false, nil
 	}
-	a := w.h.table.Find(&r.from.FiveTuple, r.now)
+	a := w.holder(r)
 	var session *allocation.Credential
 	if a != nil {
 		session = a.Credential.Load()

@@ -57,6 +57,10 @@ func (f *Forwarder) Send(tuple *allocation.FiveTuple, b []byte) {
 			f.dropUp(from, DropNoPermission, s.Length)
 			return
 		}
+		if from.TCP != nil { // it has connections, and no datagrams (RFC 6062 §3)
+			f.dropUp(from, DropPeerNotAllowed, s.Length)
+			return
+		}
 		f.settle()
 		f.route = route{from: from, peer: s.Peer}
 	}

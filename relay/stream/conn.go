@@ -23,9 +23,10 @@ type Conn struct {
 	opened        time.Time
 	direct        direct // system calls without waiting; unusable for a net.Conn that isn't TCP
 
-	why    atomic.Uint32 // CloseReason; the first one that isn't open stays
-	in     input         // owned by the reader
-	out    output        // see there
+	why    atomic.Uint32        // CloseReason; the first one that isn't open stays
+	pipe   atomic.Pointer[Pipe] // see TakeOver; nil: frames
+	in     input                // owned by the reader
+	out    output               // see there
 	drains sync.WaitGroup
 }
 
@@ -62,6 +63,7 @@ func (c *Conn) Close() { c.end(ClosedByServer) }
 // socket. The reader does the rest: closing TLS may block, and end is called by other clients' goroutines.
 func (c *Conn) end(why CloseReason) {
 	if c.why.CompareAndSwap(uint32(open), uint32(why)) {
+		c.abort()
 		_ = c.nc.SetDeadline(longAgo)
 	}
 }
@@ -104,6 +106,9 @@ func (c *Conn) read(session Session) CloseReason {
 			frames, fault := c.deliver(session)
 			if fault != open {
 				return fault
+			}
+			if p := c.pipe.Load(); p != nil {
+				return c.run(*p)
 			}
 			if frames > 0 || !partial { // else whoever adds a byte now and then would hold a buffer for good
 				active = time.Now()
@@ -154,7 +159,7 @@ func (c *Conn) deliver(session Session) (frames int, fault CloseReason) {
 	b := c.in.bytes()
 	at := 0
 
-	for fault == open && !c.ended() {
+	for fault == open && !c.ended() && c.pipe.Load() == nil {
 		n, err := wire.FrameSize(b[at:])
 		switch {
 		case errors.Is(err, wire.ErrTooLarge):

@@ -17,6 +17,7 @@ const (
 	ClosedStalled    // the client took no byte for Limits.WriteTimeout
 	ClosedNotTURN    // neither a STUN message nor ChannelData
 	ClosedTooLarge   // a message longer than is ever read
+	ClosedPipe       // a Pipe's, by either side
 
 	closeReasons
 )
@@ -32,6 +33,7 @@ var closeReasonNames = [closeReasons]string{
 	ClosedStalled:    "write_timeout",
 	ClosedNotTURN:    "not_turn",
 	ClosedTooLarge:   "too_large",
+	ClosedPipe:       "pipe",
 }
 
 // String is the reason as a metric label.

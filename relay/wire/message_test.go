@@ -168,7 +168,10 @@ func TestMethodAndClass(t *testing.T) {
 		{0x0017, "data", "indication"},
 		{0x0008, "create_permission", "request"},
 		{0x0109, "channel_bind", "success"},
-		{0x000A, "other", "request"},
+		{0x000A, "connect", "request"},
+		{0x010B, "connection_bind", "success"},
+		{0x001C, "connection_attempt", "indication"},
+		{0x000D, "other", "request"},
 		{0x3FFF, "other", "error"},
 	} {
 		var m Message
@@ -234,6 +237,7 @@ func TestUnknown(t *testing.T) {
 		AttrMappedAddress, AttrUsername, AttrErrorCode, AttrUnknownAttributes, AttrChannelNumber, AttrLifetime, AttrXORPeerAddress,
 		AttrData, AttrRealm, AttrNonce, AttrXORRelayedAddress, AttrRequestedAddressFamily, AttrEvenPort, AttrRequestedTransport,
 		AttrDontFragment, AttrAccessToken, AttrPasswordAlgorithm, AttrUserhash, AttrXORMappedAddress, AttrReservationToken,
+		AttrConnectionID,
 	}
 	for _, c := range []struct {
 		name  string
@@ -244,7 +248,7 @@ func TestUnknown(t *testing.T) {
 		{"known ones", all(known...), nil},
 		{"optional ones", all(0x8000, 0x8001, AttrSoftware, AttrICEControlled, AttrICEControlling, 0x8055, 0xFFFF), nil},
 		{"ICE", all(AttrPriority, AttrUseCandidate, AttrICEControlled), []Attr{AttrPriority, AttrUseCandidate}},
-		{"RFC 6062 and 5780", all(0x002A, 0x0003), []Attr{0x002A, 0x0003}},
+		{"RFC 5780", all(0x0027, 0x0003), []Attr{0x0027, 0x0003}},
 		{"each once, in order", all(0x7FFF, 0x0002, 0x7FFF, 0x0000, 0x0002), []Attr{0x7FFF, 0x0002, 0x0000}},
 		{"MESSAGE-INTEGRITY-SHA256", all(AttrMessageIntegritySHA256, 0x7FFF), nil},
 		{"behind MESSAGE-INTEGRITY", all(0x7FFE, AttrMessageIntegrity, 0x7FFF), []Attr{0x7FFE}},

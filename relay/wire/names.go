@@ -10,13 +10,16 @@ import (
 type Method uint16
 
 const (
-	MethodBinding          Method = 0x001 // RFC 8489 §18.2
-	MethodAllocate         Method = 0x003 // this and the next: RFC 8656 §17
-	MethodRefresh          Method = 0x004
-	MethodSend             Method = 0x006
-	MethodData             Method = 0x007
-	MethodCreatePermission Method = 0x008
-	MethodChannelBind      Method = 0x009
+	MethodBinding           Method = 0x001 // RFC 8489 §18.2
+	MethodAllocate          Method = 0x003 // this and the next: RFC 8656 §17
+	MethodRefresh           Method = 0x004
+	MethodSend              Method = 0x006
+	MethodData              Method = 0x007
+	MethodCreatePermission  Method = 0x008
+	MethodChannelBind       Method = 0x009
+	MethodConnect           Method = 0x00A // this and the next two: RFC 6062 §6.1
+	MethodConnectionBind    Method = 0x00B
+	MethodConnectionAttempt Method = 0x00C
 )
 
 // String is a word of a closed set, fit for a metric's label: every method without a name of its own is "other".
@@ -36,6 +39,12 @@ func (m Method) String() string {
 		return "create_permission"
 	case MethodChannelBind:
 		return "channel_bind"
+	case MethodConnect:
+		return "connect"
+	case MethodConnectionBind:
+		return "connection_bind"
+	case MethodConnectionAttempt:
+		return "connection_attempt"
 	}
 	return "other"
 }
@@ -90,6 +99,7 @@ const (
 	AttrReservationToken       Attr = 0x0022 // RFC 8656 §18.10
 	AttrPriority               Attr = 0x0024 // RFC 8445 §16.1
 	AttrUseCandidate           Attr = 0x0025 // RFC 8445 §16.1
+	AttrConnectionID           Attr = 0x002A // RFC 6062 §6.2.1
 )
 
 // Comprehension-optional attributes.
@@ -114,7 +124,7 @@ func (a Attr) Required() bool { return a < 0x8000 }
 // may.
 //
 // Not known, and therefore 420 in a request (RFC 8489 §6.3.1), are PRIORITY and USE-CANDIDATE, which belong to ICE checks
-// between peers, and the attributes of RFC 3489, 5780 and 6062. Those of the credential mechanisms are known whether or
+// between peers, and the attributes of RFC 3489 and 5780. Those of the credential mechanisms are known whether or
 // not this server offers what they belong to: a client that uses them in vain is to see its credentials refused, which
 // tells it to come again with others, not 420, which tells it to give up.
 func (a Attr) Known() bool {
@@ -123,7 +133,7 @@ func (a Attr) Known() bool {
 		AttrChannelNumber, AttrLifetime, AttrXORPeerAddress, AttrData, AttrRealm, AttrNonce,
 		AttrXORRelayedAddress, AttrRequestedAddressFamily, AttrEvenPort, AttrRequestedTransport,
 		AttrDontFragment, AttrAccessToken, AttrMessageIntegritySHA256, AttrPasswordAlgorithm, AttrUserhash,
-		AttrXORMappedAddress, AttrReservationToken:
+		AttrXORMappedAddress, AttrReservationToken, AttrConnectionID:
 		return true
 	}
 	return !a.Required()
@@ -154,6 +164,7 @@ var attrNames = map[Attr]string{
 	AttrReservationToken:        "RESERVATION-TOKEN",
 	AttrPriority:                "PRIORITY",
 	AttrUseCandidate:            "USE-CANDIDATE",
+	AttrConnectionID:            "CONNECTION-ID",
 	AttrAdditionalAddressFamily: "ADDITIONAL-ADDRESS-FAMILY",
 	AttrAddressErrorCode:        "ADDRESS-ERROR-CODE",
 	AttrPasswordAlgorithms:      "PASSWORD-ALGORITHMS",

@@ -19,13 +19,23 @@ type Reply struct {
 
 // Success begins a success response: the request's method and transaction ID (RFC 8489 §6.3.1.1).
 func (r *Reply) Success(req *Message) {
-	r.start(req.Method(), ClassSuccess, req.TransactionID())
+	r.SuccessTo(req.Method(), req.TransactionID())
+}
+
+// SuccessTo is Success for a request that is no longer at hand.
+func (r *Reply) SuccessTo(method Method, tid [12]byte) {
+	r.start(method, ClassSuccess, tid)
 }
 
 // Error begins an error response with its ERROR-CODE. code must be 300 to 699; reason is for people, at most 127
 // characters (RFC 8489 §6.3.1.1, §14.8).
 func (r *Reply) Error(req *Message, code int, reason string) {
-	r.start(req.Method(), ClassError, req.TransactionID())
+	r.ErrorTo(req.Method(), req.TransactionID(), code, reason)
+}
+
+// ErrorTo is Error for a request that is no longer at hand.
+func (r *Reply) ErrorTo(method Method, tid [12]byte, code int, reason string) {
+	r.start(method, ClassError, tid)
 	r.scratch = append(r.scratch[:0], 0, 0, byte(code/100), byte(code%100))
 	r.scratch = append(r.scratch, reason...)
 	r.AddBytes(AttrErrorCode, r.scratch)
@@ -36,7 +46,7 @@ func (r *Reply) Request(method Method, tid [12]byte) {
 	r.start(method, ClassRequest, tid)
 }
 
-// Indication begins an indication, for clients.
+// Indication begins an indication.
 func (r *Reply) Indication(method Method, tid [12]byte) {
 	r.start(method, ClassIndication, tid)
 }

@@ -58,6 +58,15 @@ func (m *Message) ChannelNumber() (n uint16, ok bool, err error) {
 	return binary.BigEndian.Uint16(v), true, nil
 }
 
+// ConnectionID reads CONNECTION-ID (RFC 6062 §6.2.1).
+func (m *Message) ConnectionID() (id uint32, ok bool, err error) {
+	v, ok, err := m.fixed(AttrConnectionID, 4)
+	if v == nil {
+		return 0, ok, err
+	}
+	return binary.BigEndian.Uint32(v), true, nil
+}
+
 // Peers appends every XOR-PEER-ADDRESS to dst, in the order sent (RFC 8656 §10.2, §18.3). If one is malformed, dst
 // comes back as it was, with ErrMalformed. Where a method takes one peer only, that is the first (RFC 8489 §14).
 func (m *Message) Peers(dst []netip.AddrPort) ([]netip.AddrPort, error) {

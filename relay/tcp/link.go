@@ -1,0 +1,179 @@
+package tcp
+
+import (
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/hairpin-turn/hairpin/relay/wire"
+)
+
+// link is a connection through the relay: between two TCP allocations, or between one
+// and a peer outside.
+//
+//	dialing ──► pending ──both ends there──► joined ──┐
+//	   │           └──────── 30 s ────────────────────┤
+//	   └── failed, refused ───────────────────────────┴──► over
+//
+// Whatever else ends it, the allocation, a client, a fault, leads to over from anywhere.
+type link struct {
+	connections *Connections
+	ends        [2]end // the first is that of who connected, or was connected to by a peer outside
+
+	joined, closed chan struct{} // closed on entering these states, under Connections.mu
+
+	// Guarded by Connections.mu.
+	state state
+	timer *time.Timer // of pending
+}
+
+type state uint8
+
+const (
+	dialing state = iota
+	pending
+	joined
+	over
+)
+
+// end is one of the two sides of a link: a client's, by a client data connection, or a
+// peer's outside.
+type end struct {
+	link  *link
+	group *group         // whose it is; nil: a peer outside
+	peer  netip.AddrPort // what the group's client takes for the other end
+
+	// Guarded by Connections.mu; conn is read without once the link is joined.
+	id    uint32   // CONNECTION-ID; 0: none yet
+	bound bool     // its ConnectionBind request was granted
+	conn  net.Conn // nil: not there yet
+	stop  func()   // ends conn without waiting
+
+	ended atomic.Bool // nothing comes from it any longer
+}
+
+func (e *end) other() *end {
+	if e == &e.link.ends[0] {
+		return &e.link.ends[1]
+	}
+	return &e.link.ends[0]
+}
+
+// newLinkLocked makes a link between the group's client and a peer: to's client or,
+// when that is nil, somebody outside.
+func (c *Connections) newLinkLocked(from *group, peer netip.AddrPort, to *group) *link {
+	l := &link{connections: c, joined: make(chan struct{}), closed: make(chan struct{})}
+	l.ends[0].group, l.ends[0].peer = from, peer
+	l.ends[1].group, l.ends[1].peer = to, from.allocation.Relayed
+	for i := range l.ends {
+		e := &l.ends[i]
+		e.link = l
+		if e.group != nil {
+			e.group.ends[e.peer] = e
+			e.group.pending++
+		}
+	}
+	c.counts.Pending++
+	return l
+}
+
+// awaitLocked lets the link wait for its ConnectionBind requests.
+func (l *link) awaitLocked() {
+	l.state = pending
+	l.timer = time.AfterFunc(bindTimeout, l.close)
+}
+
+// attempt tells an end's client of a connection (RFC 6062 §5.3).
+func (c *Connections) attempt(e *end) {
+	var id [12]byte
+	rand.Read(id[:]) // never fails
+	var m wire.Reply
+	m.Indication(wire.MethodConnectionAttempt, id)
+	m.AddAddress(wire.AttrXORPeerAddress, e.peer)
+	m.AddUint32(wire.AttrConnectionID, e.id)
+	if !e.group.send(m.Finish(nil, nil)) {
+		e.link.close()
+	}
+}
+
+// send queues a message on the control connection; false: it is full or over.
+func (g *group) send(message []byte) bool {
+	control := g.allocation.Client.Stream
+	if control == nil || !control.Send(nil, message, 0) {
+		return false
+	}
+	control.Flush()
+	return true
+}
+
+// arrive enters an end's connection; false: too late.
+func (l *link) arrive(e *end, conn net.Conn) bool {
+	c := l.connections
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if l.state == over {
+		return false
+	}
+	e.conn = conn
+	if e.other().conn != nil {
+		l.state = joined
+		l.leavePendingLocked()
+		c.counts.Joined++
+		close(l.joined)
+	}
+	return true
+}
+
+func (l *link) leavePendingLocked() {
+	l.connections.counts.Pending--
+	for i := range l.ends {
+		if g := l.ends[i].group; g != nil {
+			g.pending--
+		}
+	}
+}
+
+// close ends the link and both its connections. Once it has returned, closed is closed.
+func (l *link) close() {
+	c := l.connections
+	c.mu.Lock()
+	if l.state == over {
+		c.mu.Unlock()
+		return
+	}
+	if l.state == joined {
+		c.counts.Joined--
+	} else {
+		l.leavePendingLocked()
+	}
+	l.state = over
+	close(l.closed)
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	for i := range l.ends {
+		e := &l.ends[i]
+		if e.group != nil {
+			delete(e.group.ends, e.peer)
+			delete(c.ends, e.id) // 0 is nobody's
+		}
+	}
+	stops := [...]func(){l.ends[0].stop, l.ends[1].stop}
+	c.mu.Unlock()
+	for _, stop := range stops {
+		if stop != nil {
+			stop()
+		}
+	}
+}
+
+func (l *link) isClosed() bool {
+	select {
+	case <-l.closed:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package tcp
+
+// splice is for Linux.
+func (l *link) splice(_, _ *end) (copied bool, err error) { return false, nil }
