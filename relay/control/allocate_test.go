@@ -83,9 +83,9 @@ func TestAllocateRefused(t *testing.T) {
 	}{
 		{name: "no REQUESTED-TRANSPORT", code: 400},
 		{name: "REQUESTED-TRANSPORT too short", setters: []stun.Setter{raw(stun.AttrRequestedTransport, 17)}, code: 400},
-		{name: "TCP", setters: []stun.Setter{raw(stun.AttrRequestedTransport, 6, 0, 0, 0)}, code: 442},
+		{name: "TCP over UDP", setters: []stun.Setter{raw(stun.AttrRequestedTransport, 6, 0, 0, 0)}, code: 400},
 		{name: "transport 0", setters: []stun.Setter{raw(stun.AttrRequestedTransport, 0, 0, 0, 0)}, code: 442},
-		{name: "transport before all that follows", setters: []stun.Setter{raw(stun.AttrRequestedTransport, 6, 0, 0, 0), token(eight), evenPort}, code: 442},
+		{name: "transport before all that follows", setters: []stun.Setter{raw(stun.AttrRequestedTransport, 132, 0, 0, 0), token(eight), evenPort}, code: 442},
 		{name: "LIFETIME malformed", setters: []stun.Setter{udpTransport, raw(stun.AttrLifetime, 1, 2)}, code: 400},
 		{name: "EVEN-PORT malformed", setters: []stun.Setter{udpTransport, raw(stun.AttrEvenPort)}, code: 400},
 		{name: "RESERVATION-TOKEN malformed", setters: []stun.Setter{udpTransport, token(eight[:7])}, code: 400},

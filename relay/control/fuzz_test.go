@@ -29,7 +29,8 @@ func FuzzHandle(f *testing.F) {
 		c.credentials(append([]stun.Setter{algorithms(algSHA256, algMD5), algorithm(algSHA256)}, c.by(alice, sha256By(keySHA256(alice, alicePassword)))...)...),
 		c.credentials(hashOf(alice), algorithms(algSHA256, algMD5), algorithm(algSHA256), stun.NewRealm(realm), stun.NewNonce(c.nonce), sha256By(keySHA256(alice, alicePassword))),
 		c.credentials(append([]stun.Setter{issue(f, "some key of a session", s.clock.now(), time.Hour)}, c.by("north", sha1By([]byte("some key of a session")))...)...),
-		c.request(methodConnect, peerAt("203.0.113.5:50000")),
+		c.request(stun.MethodConnect, peerAt("203.0.113.5:50000")),
+		c.request(stun.MethodConnectionBind, raw(stun.AttrConnectionID, 1, 2, 3, 4)),
 	}
 	for _, m := range seeds {
 		f.Add(m.Raw)

@@ -96,7 +96,7 @@ func TestSilence(t *testing.T) {
 		{"FINGERPRINT wrong", alter(func(b []byte) []byte { b[len(b)-1]++; return b }), "fingerprint"},
 		{"content changed under FINGERPRINT", alter(func(b []byte) []byte { b[10]++; return b }), "fingerprint"},
 		{"FINGERPRINT not last", build(t, stun.TransactionID, stun.BindingRequest, stun.Fingerprint, lifetime(1)).Raw, "fingerprint"},
-		{"method of TCP allocations", typed(methodConnect, stun.ClassRequest), "method"},
+		{"ConnectionAttempt request", typed(stun.MethodConnectionAttempt, stun.ClassRequest), "method"},
 		{"method of nobody", typed(0xABC, stun.ClassRequest), "method"},
 		{"Send request", typed(stun.MethodSend, stun.ClassRequest), "method"},
 		{"Data request", typed(stun.MethodData, stun.ClassRequest), "method"},

@@ -22,7 +22,6 @@ import (
 
 // Methods and attributes that pion/stun has no name for.
 const (
-	methodConnect               = stun.MethodConnect // RFC 6062
 	attrAdditionalFamily        = stun.AttrType(0x8000)
 	attrAddressErrorCode        = stun.AttrType(0x8001)
 	attrIntegritySHA256         = stun.AttrType(0x001C)

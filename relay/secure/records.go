@@ -2,6 +2,7 @@ package secure
 
 import (
 	"crypto/tls"
+	"net"
 	"sync"
 
 	"github.com/hairpin-turn/hairpin/relay/wire"
@@ -14,6 +15,9 @@ type records struct {
 	under *conn
 	left  int // bytes of a frame that are still to be written; owned by whoever writes
 }
+
+// Unframed is the connection for a stream of bytes that are no frames.
+func (r *records) Unframed() net.Conn { return r.Conn }
 
 // Write takes a part of the stream of frames.
 func (r *records) Write(p []byte) (n int, err error) {

@@ -36,8 +36,22 @@ func (c *Conn) run(p Pipe) CloseReason {
 	c.drains.Wait() // for the answer that went before
 	_ = c.nc.SetDeadline(time.Time{})
 	if !c.ended() {
-		p.Run(c.nc, c.in.bytes())
+		p.Run(unframed(c.nc), c.in.bytes())
 	}
 
 	return ClosedPipe
+}
+
+// unframed is a connection without what serves frames, or stands in the way of the kernel.
+func unframed(nc net.Conn) net.Conn {
+	switch under := nc.(type) {
+	case interface{ Unframed() net.Conn }:
+		return under.Unframed()
+	case interface{ Direct() *net.TCPConn }:
+		if tcp := under.Direct(); tcp != nil {
+			return tcp
+		}
+	}
+
+	return nc
 }

@@ -248,7 +248,7 @@ func TestUnknown(t *testing.T) {
 		{"known ones", all(known...), nil},
 		{"optional ones", all(0x8000, 0x8001, AttrSoftware, AttrICEControlled, AttrICEControlling, 0x8055, 0xFFFF), nil},
 		{"ICE", all(AttrPriority, AttrUseCandidate, AttrICEControlled), []Attr{AttrPriority, AttrUseCandidate}},
-		{"RFC 5780", all(0x0027, 0x0003), []Attr{0x0027, 0x0003}},
+		{"NAT behaviour discovery", all(0x0027, 0x0003), []Attr{0x0027, 0x0003}},
 		{"each once, in order", all(0x7FFF, 0x0002, 0x7FFF, 0x0000, 0x0002), []Attr{0x7FFF, 0x0002, 0x0000}},
 		{"MESSAGE-INTEGRITY-SHA256", all(AttrMessageIntegritySHA256, 0x7FFF), nil},
 		{"behind MESSAGE-INTEGRITY", all(0x7FFE, AttrMessageIntegrity, 0x7FFF), []Attr{0x7FFE}},
