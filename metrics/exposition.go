@@ -101,7 +101,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			to.counter(bytesDesc, n.Bytes, l.Name, direction)
 		}
 	}
-	to.durations(s.Durations)
+	to.histogram(durationDesc, s.Durations)
 	to.counter(hairpinDesc, s.Hairpin)
 	to.reasons(droppedDesc, s.Dropped)
 	to.reasons(failuresDesc, s.AuthFailures)
@@ -163,12 +163,12 @@ func (s sink) reasons(d *prometheus.Desc, counts []relay.Count) {
 	}
 }
 
-func (s sink) durations(h relay.Histogram) {
+func (s sink) histogram(d *prometheus.Desc, h relay.Histogram) {
 	buckets := make(map[float64]uint64, len(h.Buckets))
 	for i, n := range h.Buckets {
-		buckets[relay.DurationBounds[i]] = n
+		buckets[h.Bounds[i]] = n
 	}
-	s <- prometheus.MustNewConstHistogram(durationDesc, h.Count, h.Sum, buckets)
+	s <- prometheus.MustNewConstHistogram(d, h.Count, h.Sum, buckets)
 }
 
 // maxLabel bounds a label's value, in bytes: a user name may have 508 of them, and each stands in ten series.

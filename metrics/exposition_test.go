@@ -144,8 +144,7 @@ func TestValues(t *testing.T) {
 	}
 	// A second listener of the same name is added to the first.
 	f.snapshot.Listeners = append(f.snapshot.Listeners, f.snapshot.Listeners[0])
-	f.snapshot.Durations = relay.Histogram{Count: 7, Sum: 99.5}
-	f.snapshot.Durations.Buckets[2] = 3
+	f.snapshot.Durations = relay.Histogram{Bounds: []float64{1, 60}, Buckets: []uint64{0, 3}, Count: 7, Sum: 99.5}
 	got := scrape(t, NewHandler(f, open))
 
 	const alice = `allocation="1",client="198.51.100.1:40000",direction="%s",listener="udp://:3478",relay="192.0.2.1:50000",user="alice"`

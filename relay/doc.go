@@ -32,6 +32,7 @@
 // # Locks
 //
 // Table.mu → Allocation.mu (package allocation), polled.mu (poll.go, once per wait), a stream connection's own mutex,
-// toolbox.mu (session.go, once per read of a connection) and Plane.mu (making
-// forwarders, scraping). None is held while another is taken, but the first pair.
+// toolbox.mu (session.go, once per read of a connection), Plane.mu (making
+// forwarders, scraping), streams.mu (scraping) and those of history's stripes (once
+// per request). None is held while another is taken, but the first pair.
 package relay

@@ -20,28 +20,35 @@ func (s *Server) event(kind events.Type, a *allocation.Allocation) *events.Event
 }
 
 // deathOf sums an allocation up.
-func (s *Server) deathOf(a *allocation.Allocation, n allocation.Counts, lived time.Duration) *events.Event {
+func (s *Server) deathOf(a *allocation.Allocation, n allocation.Counts, lived time.Duration, up, down *quality.Snapshot) *events.Event {
 	e := s.event(events.Death, a)
 	e.Why, e.Duration = a.Why().String(), lived.Seconds()
 	e.Traffic = &events.Traffic{
 		FromClient: events.Count(n.Up), ToClient: events.Count(n.Down),
 		FromClientDropped: events.Count(n.UpDropped), ToClientDropped: events.Count(n.DownDropped),
 	}
-	if up, down := s.mediaOf(&a.UpMedia), s.mediaOf(&a.DownMedia); up != nil || down != nil {
-		e.Quality = &events.Directed{FromClient: up, ToClient: down}
+	if up != nil || down != nil {
+		e.Quality = &events.Directed{FromClient: s.mediaOf(up), ToClient: s.mediaOf(down)}
 	}
 	return e
 }
 
-// mediaOf reads one direction for the last time; nil: there was no RTP, or nobody looked.
-func (s *Server) mediaOf(slot *quality.Slot) *events.Media {
+// lastReading reads one direction for the last time; nil: there was no RTP, or nobody looked.
+func (s *Server) lastReading(slot *quality.Slot) *quality.Snapshot {
 	tracker := slot.Tracker()
 	if tracker == nil {
 		return nil
 	}
 	now := int64(s.table.Now())
 	read := tracker.Snapshot(now, tracker.Ended(now, nil))
-	return events.MediaOf(&read, func(at int64) time.Time { return s.table.Wall(allocation.Time(at)) })
+	return &read
+}
+
+func (s *Server) mediaOf(read *quality.Snapshot) *events.Media {
+	if read == nil {
+		return nil
+	}
+	return events.MediaOf(read, func(at int64) time.Time { return s.table.Wall(allocation.Time(at)) })
 }
 
 // refusals returns what the control plane tells of refused requests; nil: nobody wants to know.

@@ -49,7 +49,7 @@ var fields = map[string][]string{
 	"github.com/prometheus/client_golang":     {"metrics"},
 	"github.com/urfave/cli/v2":                {"cmd"},
 	"go.yaml.in/yaml/v3":                      {"cmd"},
-	"golang.org/x/sys":                        {"relay/tcp", "relay/udp", "cmd/hairpin/internal/load"},
+	"golang.org/x/sys":                        {"relay/tcp", "relay/udp", "cmd/hairpin"},
 	"golang.org/x/text":                       {"auth", "cmd"},
 	"unsafe":                                  {"relay/udp", "cmd/hairpin/internal/load"},
 }

@@ -54,6 +54,8 @@ type Server struct {
 	drain      drain
 	alternates *alternates
 	lives      lives
+	streams    *streams
+	history    history
 	once       sync.Once
 }
 
@@ -82,6 +84,7 @@ func New(c Config) (*Server, error) {
 		config: c, log: c.Log.NewLogger("relay"), started: time.Now(),
 		auth: authenticator, stats: new(control.Stats), stop: make(chan struct{}),
 		drain: drain{asked: make(chan struct{})},
+		lives: lives{durations: newDurations()}, streams: newStreams(),
 	}
 	if s.secure, err = s.config.secureShared(); err != nil {
 		return nil, err
@@ -241,7 +244,8 @@ func (s *Server) wire() (err error) {
 		return err
 	}
 	s.control = control.New(control.Options{
-		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, TCP: s.tcp, Software: s.config.Software, Stats: s.stats, Refused: s.refusals(), Log: s.config.Log.NewLogger("control"),
+		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, TCP: s.tcp, Software: s.config.Software, Stats: s.stats,
+		Refused: s.refusals(), Answered: s.answered, Log: s.config.Log.NewLogger("control"),
 	})
 	s.alternates = s.newAlternates()
 	s.lives.sockets = make([]lifeCount, len(s.sockets))

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"math"
 	"net/netip"
 	"time"
 
@@ -79,6 +78,7 @@ type Snapshot struct {
 	AuthFailures []Count          // by reason; every reason is there
 	Discarded    []Count          // messages that deserve no answer, by reason
 	Durations    Histogram        // of allocations that ended, in seconds
+	Streams      StreamTotals     // of RTP streams that ended
 	Events       events.Counts    // of Config.Events; zero without one
 	Handshakes   []HandshakeCount // every combination is there
 }
@@ -111,21 +111,15 @@ type HandshakeCount struct {
 	Value             uint64
 }
 
-// Histogram is cumulative as Prometheus wants it: Buckets[i] counts what is up to
-// DurationBounds[i].
-type Histogram struct {
-	Buckets [len(DurationBounds)]uint64
-	Count   uint64
-	Sum     float64
-}
-
 // Snapshot reads the counters. They are read one after the other while the server
 // works, so sums may be off by what happens meanwhile.
 func (s *Server) Snapshot() Snapshot {
-	n := Snapshot{Started: s.started, Allocations: s.Count(), Drain: s.Draining(), Durations: s.lives.histogram()}
+	n := Snapshot{Started: s.started, Allocations: s.Count(), Drain: s.Draining(), Durations: s.lives.durations.read()}
 	if s.config.Events != nil {
 		n.Events = s.config.Events.Counts()
 	}
+	s.collectEvicted()
+	n.Streams = s.streams.read()
 	totals := s.plane.Totals()
 	for _, l := range s.config.Listeners {
 		n.Listeners = append(n.Listeners, ListenerCounts{Name: l.Name})
@@ -173,17 +167,6 @@ func (s *Server) kernelDrops() (n uint64) {
 	return n
 }
 
-func (l *lives) histogram() (h Histogram) {
-	for i := range l.durations {
-		h.Count += l.durations[i].Load()
-		if i < len(h.Buckets) {
-			h.Buckets[i] = h.Count
-		}
-	}
-	h.Sum = math.Float64frombits(l.seconds.Load())
-	return h
-}
-
 // AllocationInfo is a reading of one allocation.
 type AllocationInfo struct {
 	ID             uint64
@@ -212,14 +195,47 @@ func (s *Server) Allocations(limit int, yield func(AllocationInfo) bool) {
 			return false
 		}
 		limit--
-		return yield(AllocationInfo{
-			ID: a.ID, User: a.User, Listener: s.listenerName(a), Transport: a.FiveTuple.Transport.String(),
-			Client: a.FiveTuple.Client, Server: a.FiveTuple.Server, Relayed: a.Relayed,
-			Created: s.table.Wall(a.CreatedAt), Expires: s.table.Wall(a.Expires()),
-			Counts: a.Counts(), Permissions: a.Permissions(now), Channels: a.Channels(now),
-			UpMedia: a.UpMedia.Tracker(), DownMedia: a.DownMedia.Tracker(), Read: now,
-		})
+		return yield(s.info(a, now))
 	})
+}
+
+// Allocation returns a live allocation by its ID.
+func (s *Server) Allocation(id uint64) (info AllocationInfo, ok bool) {
+	if a := s.find(id); a != nil {
+		return s.info(a, s.table.Now()), true
+	}
+	return info, false
+}
+
+// End ends an allocation by its ID; false: there is none.
+func (s *Server) End(id uint64) bool {
+	a := s.find(id)
+	if a == nil {
+		return false
+	}
+	s.table.Delete(a, allocation.Ended)
+	return true
+}
+
+// find looks through all: nobody but people asks by ID, and an index would cost every allocation.
+func (s *Server) find(id uint64) (found *allocation.Allocation) {
+	s.table.Each(func(a *allocation.Allocation) bool {
+		if a.ID == id {
+			found = a
+		}
+		return found == nil
+	})
+	return found
+}
+
+func (s *Server) info(a *allocation.Allocation, now allocation.Time) AllocationInfo {
+	return AllocationInfo{
+		ID: a.ID, User: a.User, Listener: s.listenerName(a), Transport: a.FiveTuple.Transport.String(),
+		Client: a.FiveTuple.Client, Server: a.FiveTuple.Server, Relayed: a.Relayed,
+		Created: s.table.Wall(a.CreatedAt), Expires: s.table.Wall(a.Expires()),
+		Counts: a.Counts(), Permissions: a.Permissions(now), Channels: a.Channels(now),
+		UpMedia: a.UpMedia.Tracker(), DownMedia: a.DownMedia.Tracker(), Read: now,
+	}
 }
 
 // Wall turns a moment of the tables into wall-clock time.

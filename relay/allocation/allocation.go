@@ -20,6 +20,7 @@ import (
 //	             ├── deadline passed      ──► expired (readers no longer find it)
 //	             ├── Refresh to zero      ──► ended
 //	             ├── its connection ended ──► ended
+//	             ├── the operator says so ──► ended
 //	             └── server stops         ──► ended
 //
 // An ended allocation's relayed transport address cools down before it can be
@@ -126,6 +127,7 @@ const (
 	Released                // the client refreshed it to zero
 	ConnectionClosed        // the client's connection ended (RFC 8656 §7.1 ties the two)
 	Shutdown                // the server stops
+	Ended                   // whoever looks after the server wanted it
 )
 
 // String returns the reason in words fit for a log line.
@@ -139,6 +141,8 @@ func (r Reason) String() string {
 		return "released by the client"
 	case ConnectionClosed:
 		return "connection closed"
+	case Ended:
+		return "ended by the operator"
 	case Shutdown:
 		return "server shutdown"
 	}

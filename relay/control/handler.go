@@ -49,6 +49,7 @@ type Options struct {
 	Stats    *Stats                // nil: nobody wants to know
 	Refused  func(*Refusal)        // told of every refusal but those that every client meets first; nil: nobody. It must not wait
 	Now      func() time.Time      // wall clock that the expiry of credentials is judged by; nil: time.Now
+	Answered func(*Answered)       // told of every request of a client that has an allocation; nil: nobody. It must not wait
 }
 
 // Handler is what all workers share. It is immutable, and safe for any number of
@@ -64,11 +65,15 @@ type Handler struct {
 	stats    *Stats
 	refused  func(*Refusal)
 	now      func() time.Time
+	answered func(*Answered)
 }
 
 // New makes a Handler.
 func New(o Options) *Handler {
-	h := &Handler{table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, tcp: o.TCP, software: o.Software, log: o.Log, stats: o.Stats, refused: o.Refused, now: o.Now}
+	h := &Handler{
+		table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, tcp: o.TCP, software: o.Software, log: o.Log, stats: o.Stats,
+		refused: o.Refused, answered: o.Answered, now: o.Now,
+	}
 	if h.gate == nil {
 		h.gate = new(Gate)
 	}
@@ -109,6 +114,7 @@ type Worker struct {
 	key       auth.Key // what request.key refers to
 	// PASSWORD-ALGORITHMS of the request
 	algorithms []uint16
+	answered   Answered
 }
 
 // NewWorker makes a Worker.
@@ -159,6 +165,7 @@ func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
 		w.h.stats.count(method, success)
 		w.keepSession(&r)
 	}
+	w.record(&r, refused)
 	// RFC 8489 §6.3.1.1 wants SOFTWARE in every answer, RFC 8656 §5 in those to
 	// Allocate and Refresh.
 	if w.h.software != "" {

@@ -1,0 +1,161 @@
+package relay
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/control"
+)
+
+// Limits of the record. It is one for all allocations, so that those which nobody ever looks at cost nothing of their own.
+const (
+	historyStripes = 16
+	historyStripe  = 1024 // moments in a stripe, of some 100 bytes; the oldest make room
+	historyShown   = 32   // of one allocation
+	historyAlike   = 8    // latest ones among which the same again is looked for
+)
+
+// Moment is something that happened to an allocation, once or several times alike.
+type Moment struct {
+	First, Last time.Time
+	Times       int
+	What        string // "created", "refreshed", "permitted", "bound", "refused" or "ended"
+	Detail      string // in words; nothing in it was chosen by a client but addresses and numbers
+}
+
+// history is the record of what the control plane did, for an allocation's page. What is made by packets isn't in it.
+type history struct {
+	stripes [historyStripes]struct {
+		mu      sync.Mutex
+		moments []moment // a ring once it is full
+		next    int      // in it
+	}
+}
+
+// deed is what happened. Its zero value is none.
+type deed struct {
+	allocation uint64
+	what       string
+	method     string // of a refusal
+	cause      string // of a refusal or an end
+	code       uint16
+	channel    uint16
+	peer       netip.AddrPort // the first
+	more       uint16         // peers
+	lifetime   time.Duration
+}
+
+type moment struct {
+	deed
+	first, last allocation.Time
+	times       uint32
+}
+
+func (h *history) add(d deed, now allocation.Time) {
+	s := &h.stripes[d.allocation%historyStripes]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := 1; i <= min(historyAlike, len(s.moments)); i++ {
+		m := &s.moments[(s.next-i+len(s.moments))%len(s.moments)]
+		if m.allocation != d.allocation {
+			continue
+		}
+		if m.deed == d {
+			m.last = now
+			m.times++
+			return
+		}
+		break // order matters more than room
+	}
+	m := moment{deed: d, first: now, last: now, times: 1}
+	if len(s.moments) < historyStripe {
+		s.moments = append(s.moments, m)
+		s.next = len(s.moments) % historyStripe
+		return
+	}
+	s.moments[s.next] = m
+	s.next = (s.next + 1) % historyStripe
+}
+
+// of returns the latest moments of an allocation, the oldest first.
+func (h *history) of(id uint64) (found []moment) {
+	s := &h.stripes[id%historyStripes]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.moments)
+	start := 0
+	if n == historyStripe {
+		start = s.next
+	}
+	for i := range n {
+		if m := &s.moments[(start+i)%n]; m.allocation == id {
+			found = append(found, *m)
+		}
+	}
+	return found[max(0, len(found)-historyShown):]
+}
+
+// answered records what a client asked for.
+func (s *Server) answered(a *control.Answered) {
+	d := deed{allocation: a.Allocation.ID, channel: a.Channel}
+	if len(a.Peers) > 0 {
+		d.peer, d.more = a.Peers[0], uint16(len(a.Peers)-1)
+	}
+	switch {
+	case a.Code != 0:
+		d.what, d.method, d.code, d.cause = "refused", a.Method, uint16(a.Code), a.Cause
+	case a.Method == "refresh" && a.Lifetime == 0:
+		return // its end is told by died
+	case a.Method == "refresh":
+		d.what, d.lifetime = "refreshed", a.Lifetime.Round(time.Second)
+	case a.Method == "channel_bind":
+		d.what = "bound"
+	case a.Method == "create_permission":
+		d.what = "permitted"
+	default:
+		return // an Allocate that was sent again
+	}
+	s.history.add(d, s.table.Now())
+}
+
+// History returns the latest that is known of an allocation, live or ended, the oldest first; none when it is forgotten.
+func (s *Server) History(id uint64) []Moment {
+	var out []Moment
+	for _, m := range s.history.of(id) {
+		out = append(out, Moment{First: s.table.Wall(m.first), Last: s.table.Wall(m.last), Times: int(m.times), What: m.what, Detail: m.detail()})
+	}
+	return out
+}
+
+// detail says the rest in words.
+func (d *deed) detail() string {
+	peers := ""
+	if d.peer.IsValid() {
+		peers = d.peer.String()
+		if d.channel == 0 {
+			peers = d.peer.Addr().String() // a permission is for an address
+		}
+		if d.more > 0 {
+			peers += fmt.Sprintf(" and %d more", d.more)
+		}
+	}
+	if d.channel != 0 {
+		peers = fmt.Sprintf("channel 0x%04X to %s", d.channel, peers)
+	}
+	switch d.what {
+	case "created", "refreshed":
+		return "for " + d.lifetime.String()
+	case "refused":
+		text := fmt.Sprintf("%s: %d, %s", d.method, d.code, d.cause)
+		if peers != "" {
+			text += " (" + peers + ")"
+		}
+		return text
+	case "ended":
+		return d.cause
+	}
+	return peers
+}
