@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/relay"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/peers"
 )
 
 // fake is a Source without a server.
@@ -19,6 +21,9 @@ type fake struct {
 	snapshot    relay.Snapshot
 	infos       []relay.ListenerInfo
 	allocations []relay.AllocationInfo
+	history     map[uint64][]relay.Moment
+	prefixes    []netip.Prefix
+	peers       *peers.Policy
 }
 
 func (f *fake) Snapshot() relay.Snapshot {
@@ -28,6 +33,22 @@ func (f *fake) Snapshot() relay.Snapshot {
 }
 func (f *fake) ListenerInfos() []relay.ListenerInfo { return f.infos }
 func (f *fake) Wall(t allocation.Time) time.Time    { return f.snapshot.Started.Add(time.Duration(t)) }
+func (f *fake) RelayPrefixes() []netip.Prefix       { return f.prefixes }
+func (f *fake) Peers() *peers.Policy                { return f.peers }
+func (f *fake) History(id uint64) []relay.Moment    { return f.history[id] }
+func (f *fake) Allocation(id uint64) (a relay.AllocationInfo, ok bool) {
+	for _, a := range f.allocations {
+		if a.ID == id {
+			return a, true
+		}
+	}
+	return a, false
+}
+func (f *fake) End(id uint64) bool {
+	n := len(f.allocations)
+	f.allocations = slices.DeleteFunc(f.allocations, func(a relay.AllocationInfo) bool { return a.ID == id })
+	return len(f.allocations) < n
+}
 func (f *fake) Allocations(_ int, yield func(relay.AllocationInfo) bool) {
 	for _, a := range f.allocations {
 		if !yield(a) {

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/relay"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/peers"
 )
 
 // Source is what is shown; *relay.Server is one. Its methods are called concurrently.
@@ -17,6 +19,11 @@ type Source interface {
 	Allocations(limit int, yield func(relay.AllocationInfo) bool)
 	ListenerInfos() []relay.ListenerInfo
 	Wall(allocation.Time) time.Time
+	Allocation(id uint64) (relay.AllocationInfo, bool)
+	History(id uint64) []relay.Moment
+	End(id uint64) bool
+	RelayPrefixes() []netip.Prefix
+	Peers() *peers.Policy // nil: nobody has a peer
 }
 
 // Options say what is shown to whom.
@@ -46,6 +53,7 @@ type Options struct {
 //	/allocations  Status as JSON; ?limit=N&after=ID&id=ID
 //	/             the same as a page
 //	/drain        Drain as JSON; POST begins it
+//	/end          POST with ?id=ID ends an allocation
 func NewHandler(source Source, o Options) http.Handler {
 	status := &statusReader{source: source, version: o.Version}
 	h := &handler{
@@ -55,6 +63,7 @@ func NewHandler(source Source, o Options) http.Handler {
 			"/healthz":     {open: true, Handler: http.HandlerFunc(serveHealth)},
 			"/readyz":      {open: true, Handler: readiness(o.Ready)},
 			"/allocations": {Handler: http.HandlerFunc(status.serveJSON)},
+			"/end":         {acts: true, Handler: &ender{source: source, allow: o.Token != "", sites: http.NewCrossOriginProtection()}},
 			"/":            {Handler: http.HandlerFunc(status.servePage)},
 			stylePath:      {Handler: http.HandlerFunc(serveStyle)},
 		},
@@ -74,14 +83,19 @@ type route struct {
 	http.Handler
 	open   bool // to whoever can connect
 	posted bool // may be POSTed to; otherwise only read
+	acts   bool // is only POSTed to
 }
 
 func (r route) takes(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || r.posted && method == http.MethodPost
+	read := method == http.MethodGet || method == http.MethodHead
+	return read && !r.acts || method == http.MethodPost && (r.posted || r.acts)
 }
 
 func (r route) methods() string {
-	if r.posted {
+	switch {
+	case r.acts:
+		return "POST"
+	case r.posted:
 		return "GET, HEAD, POST"
 	}
 	return "GET, HEAD"
@@ -94,7 +108,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, ok := h.routes[r.URL.Path]
 	switch {
 	case !ok:
-		answer(w, http.StatusNotFound, "not found: there are /metrics, /healthz, /readyz, /allocations, /drain and the page at /")
+		answer(w, http.StatusNotFound, "not found: there are /metrics, /healthz, /readyz, /allocations, /drain, /end and the page at /")
 	case !route.takes(r.Method):
 		w.Header().Set("Allow", route.methods())
 		answer(w, http.StatusMethodNotAllowed, r.URL.Path+" takes no "+strconv.Quote(r.Method)+": use "+route.methods())

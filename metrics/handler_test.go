@@ -178,7 +178,7 @@ func TestAllocationsJSON(t *testing.T) {
 			`"channels":[{"number":"0x4001","peer":"192.0.2.1:50001","expires":"2000-01-01T00:00:00Z"}],` +
 			`"counters":{"client_in":{"packets":103,"bytes":1030},"client_out":{"packets":200,"bytes":2000},` +
 			`"peer_in":{"packets":204,"bytes":2040},"peer_out":{"packets":100,"bytes":1000}},` +
-			`"dropped":{"client_in":3,"peer_in":4}}]}` + "\n"
+			`"dropped":{"client_in":3,"peer_in":4},"streams":[]}]}` + "\n"
 		if body != want {
 			t.Errorf("got\n%s\nwant\n%s", body, want)
 		}
@@ -231,6 +231,8 @@ func TestQuery(t *testing.T) {
 		"/allocations?id=3":            "c",
 		"/allocations?id=9":            "",
 		"/allocations?limit=100000":    "abcd",
+		"/allocations?user=c":          "c",
+		"/allocations?user=C":          "",
 	} {
 		s := readStatus(t, h, target)
 		got := ""
@@ -250,6 +252,7 @@ func TestQuery(t *testing.T) {
 		"/allocations?id=x":         "id=",
 		"/allocations?after=-1":     "after=",
 		"/allocations?users=alice":  `"users"`,
+		"/allocations?user=":        "user=",
 	} {
 		if response, body := get(t, h, target); response.StatusCode != 400 || !strings.Contains(body, want) {
 			t.Errorf("%s answers %d %q, want 400 and %q", target, response.StatusCode, body, want)

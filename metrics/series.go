@@ -33,11 +33,14 @@ func (s sink) allocation(a *relay.AllocationInfo) {
 		s.counter(allocationPacketsDesc, n.Packets, labels[:]...)
 		s.counter(allocationBytesDesc, n.Bytes, labels[:]...)
 	}
-	*direction = forward.ClientIn.String()
+	*direction = clientIn
 	s.counter(allocationDroppedDesc, a.Counts.UpDropped.Packets, labels[:]...)
-	*direction = forward.PeerIn.String()
+	*direction = peerIn
 	s.counter(allocationDroppedDesc, a.Counts.DownDropped.Packets, labels[:]...)
 }
+
+// Sides by which packets come in.
+var clientIn, peerIn = forward.ClientIn.String(), forward.PeerIn.String()
 
 // sides turns an allocation's counts into what the relay's sides saw of it, by forward.Direction: what came in is what
 // was relayed and what was dropped.

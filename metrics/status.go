@@ -57,6 +57,7 @@ type Allocation struct {
 	Channels    []Channel      `json:"channels"`
 	Counters    Counters       `json:"counters"`
 	Dropped     Dropped        `json:"dropped"`
+	Streams     []Stream       `json:"streams"` // live ones that were looked at
 }
 
 // Permission is a permission in force.
@@ -97,6 +98,11 @@ type query struct {
 	limit int
 	after uint64 // only higher IDs: the last one of the previous answer
 	id    uint64 // only this one; 0: all
+	user  string // only this one's; empty: all
+}
+
+func (q *query) takes(a *relay.AllocationInfo) bool {
+	return a.ID > q.after && (q.id == 0 || a.ID == q.id) && (q.user == "" || a.User == q.user)
 }
 
 func parseQuery(values url.Values) (q query, err error) {
@@ -117,8 +123,12 @@ func parseQuery(values url.Values) (q query, err error) {
 			if q.id, err = strconv.ParseUint(text, 10, 64); err != nil || q.id == 0 {
 				return q, fmt.Errorf("id=%q is not the ID of an allocation", text)
 			}
+		case "user":
+			if q.user = text; text == "" {
+				return q, fmt.Errorf("user=%q is nobody", text)
+			}
 		default:
-			return q, fmt.Errorf("%q is not known; there are limit, after and id", name)
+			return q, fmt.Errorf("%q is not known; there are limit, after, id and user", name)
 		}
 	}
 	return q, nil
@@ -159,7 +169,7 @@ func (s *statusReader) read(q query, n relay.Snapshot) Status {
 	chosen := oldest{limit: q.limit}
 	if q.limit > 0 {
 		s.source.Allocations(-1, func(a relay.AllocationInfo) bool {
-			if a.ID > q.after && (q.id == 0 || a.ID == q.id) {
+			if q.takes(&a) {
 				chosen.add(a)
 			}
 			return true
@@ -184,6 +194,7 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 			PeerIn: traffic(seen[forward.PeerIn]), PeerOut: traffic(seen[forward.PeerOut]),
 		},
 		Dropped: Dropped{ClientIn: a.Counts.UpDropped.Packets, PeerIn: a.Counts.DownDropped.Packets},
+		Streams: streamsOf(a),
 	}
 	for i, p := range a.Permissions {
 		out.Permissions[i] = Permission{Peer: p.Peer, Expires: wall(s.source.Wall(p.Expires))}

@@ -27,6 +27,9 @@ func arrange(app *cli.App, args []string) ([]string, faults) {
 			continue
 		}
 		next := commandNamed(level, rest[0])
+		if next == nil && command != nil && command.ArgsUsage != "" {
+			break // it works without a subcommand, too
+		}
 		if next == nil {
 			line.fault(rest[0], fmt.Sprintf("is not a command of %q", line.path), suggestion(rest[0], commandNames(level), "", line.path))
 			return line.stopped(), line.found

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 
@@ -69,8 +68,8 @@ func checkConfig(c *cli.Context) error {
 
 // writeWhole writes a page at once, so that a full disk is noticed: half a page is a wrong one.
 func writeWhole(to io.Writer, print func(io.Writer)) error {
-	var page bytes.Buffer
-	print(&page)
-	_, err := to.Write(page.Bytes())
-	return err
+	return writeWholeOr(to, func(w io.Writer) error {
+		print(w)
+		return nil
+	})
 }

@@ -45,7 +45,7 @@ func drainCommand() *cli.Command {
 }
 
 func drain(c *cli.Context) error {
-	server, found, err := adminOf(c)
+	server, found, err := adminOf(c, 0)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,8 @@ func TestGolden(t *testing.T) {
 		"help/check.txt":            {"check", "--help"},
 		"help/bench.txt":            {"bench", "--help"},
 		"help/status.txt":           {"status", "--help"},
+		"help/sessions.txt":         {"sessions", "--help"},
+		"help/sessions-end.txt":     {"sessions", "end", "--help"},
 		"help/drain.txt":            {"drain", "--help"},
 		"help/config.txt":           {"config", "--help"},
 		"help/config-check.txt":     {"config", "check", "--help"},

@@ -10,7 +10,7 @@
 //	serve.go       the server's life cycle                      welcome.go    the first start without credentials
 //	serve_signals.go  drain, end, end at once
 //	serve_http.go  the admin address and the ICE service        settings_ice.go  what that hands out, and to whom
-//	ice.go         status.go  drain.go  config.go  probe.go  check.go  bench.go    one command each
+//	ice.go  status.go  watch.go  sessions.go  drain.go  config.go  probe.go  check.go  bench.go    one command each
 //	log.go         pion/logging over log/slog                   version.go    what was built
 package main
 
@@ -40,6 +40,7 @@ func commands() []*cli.Command {
 		iceCommand(),
 		probeCommand(),
 		statusCommand(),
+		sessionsCommand(),
 		drainCommand(),
 		configCommand(),
 		checkCommand(),

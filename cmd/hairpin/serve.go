@@ -186,9 +186,14 @@ func (n *noRelay) Snapshot() relay.Snapshot {
 	}
 	return s
 }
-func (*noRelay) Allocations(int, func(relay.AllocationInfo) bool) {}
-func (*noRelay) ListenerInfos() []relay.ListenerInfo              { return nil }
-func (*noRelay) Wall(allocation.Time) time.Time                   { return started }
+func (*noRelay) Allocations(int, func(relay.AllocationInfo) bool)    {}
+func (*noRelay) ListenerInfos() []relay.ListenerInfo                 { return nil }
+func (*noRelay) Wall(allocation.Time) time.Time                      { return started }
+func (*noRelay) Allocation(uint64) (a relay.AllocationInfo, ok bool) { return a, false }
+func (*noRelay) History(uint64) []relay.Moment                       { return nil }
+func (*noRelay) End(uint64) bool                                     { return false }
+func (*noRelay) RelayPrefixes() []netip.Prefix                       { return nil }
+func (*noRelay) Peers() *peers.Policy                                { return nil }
 
 var started = time.Now() // of the process
 

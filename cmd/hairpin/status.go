@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,10 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -37,7 +34,7 @@ func statusCommand() *cli.Command {
 			"Off loopback the server must have a token, and this command must be given it.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "json", EnvVars: env("json"), Usage: "print the server's JSON as it is"},
-			&cli.BoolFlag{Name: "watch", EnvVars: env("watch"), Usage: "print again and again until interrupted"},
+			&cli.BoolFlag{Name: "watch", EnvVars: env("watch"), Usage: "show it again and again until interrupted; on a terminal in place, the busiest allocations first, with bitrates"},
 			&cli.DurationFlag{Name: "interval", EnvVars: env("interval"), Value: 2 * time.Second, Usage: "`TIME` between two looks of --watch"},
 			&cli.IntFlag{Name: "limit", EnvVars: env("limit"), Value: 1000, Usage: "show `N` allocations at most, the oldest first"},
 			&cli.BoolFlag{Name: "health", EnvVars: env("health"), Usage: "print nothing, only exit with 0 when the server is alive: for health checks of containers"},
@@ -47,13 +44,11 @@ func statusCommand() *cli.Command {
 }
 
 func status(c *cli.Context) error {
-	server, found, err := adminOf(c)
+	server, found, err := adminOf(c, 0)
 	if err != nil {
 		return err
 	}
-	if c.Int("limit") < 0 {
-		found = append(found, fault{"--limit", fmt.Sprintf("%d is negative", c.Int("limit")), "write 0 or more"})
-	}
+	found = append(found, wrongLimit(c)...)
 	if c.Duration("interval") <= 0 {
 		found = append(found, fault{"--interval", fmt.Sprintf("%s is no time", c.Duration("interval")), "write for example 2s"})
 	}
@@ -70,54 +65,34 @@ func status(c *cli.Context) error {
 		show = showJSON
 	}
 	if c.Bool("watch") {
-		return watch(c, server, show)
+		return watch(c, server, c.Bool("json"))
 	}
 	answer, err := server.get(c.Context, allocationsPath(c), statusTimeout)
 	if err != nil {
 		return err
 	}
+	return writeWholeOr(c.App.Writer, func(w io.Writer) error { return show(w, answer, time.Now()) })
+}
+
+func wrongLimit(c *cli.Context) faults {
+	if c.Int("limit") < 0 {
+		return faults{{"--limit", fmt.Sprintf("%d is negative", c.Int("limit")), "write 0 or more"}}
+	}
+	return nil
+}
+
+// writeWholeOr writes a page at once, or nothing of one that could not be made.
+func writeWholeOr(to io.Writer, print func(io.Writer) error) error {
 	var page bytes.Buffer
-	if err := show(&page, answer, time.Now()); err != nil {
+	if err := print(&page); err != nil {
 		return err
 	}
-	_, err = c.App.Writer.Write(page.Bytes())
+	_, err := to.Write(page.Bytes())
 	return err
 }
 
 func allocationsPath(c *cli.Context) string {
 	return fmt.Sprintf("/allocations?limit=%d", c.Int("limit"))
-}
-
-// watch shows the answers until it is interrupted. On a terminal each one takes the place of the one before.
-func watch(c *cli.Context, server adminClient, show func(io.Writer, []byte, time.Time) error) error {
-	ctx, release := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
-	defer release()
-	ticker := time.NewTicker(c.Duration("interval"))
-	defer ticker.Stop()
-	for {
-		answer, err := server.get(ctx, allocationsPath(c), statusTimeout)
-		if ctx.Err() != nil {
-			return nil
-		}
-		var page bytes.Buffer // written as a whole, so that nothing flickers
-		if isTerminal(c.App.Writer) {
-			page.WriteString("\x1b[H\x1b[2J")
-		}
-		if err == nil {
-			err = show(&page, answer, time.Now())
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := c.App.Writer.Write(page.Bytes()); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
 }
 
 func isTerminal(w io.Writer) bool {
@@ -129,17 +104,17 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// adminOf is the server that a command line means, with what is wrong about that.
-func adminOf(c *cli.Context) (server adminClient, found faults, err error) {
+// adminOf is the server that a command line means behind so many other arguments, with what is wrong about that.
+func adminOf(c *cli.Context, others int) (server adminClient, found faults, err error) {
 	settings, err := loadSettings(c)
 	if err != nil && !errors.As(err, &found) {
 		return server, nil, err
 	}
-	if c.NArg() > 1 {
-		found = append(found, fault{c.Args().Get(1), "is a second address", "name one server"})
+	if c.NArg() > others+1 {
+		found = append(found, fault{c.Args().Get(others + 1), "is a second address", "name one server"})
 	}
 	if settings != nil {
-		address, wrongAddress := settings.adminTarget(c.Args().First())
+		address, wrongAddress := settings.adminTarget(c.Args().Get(others))
 		found = append(found, wrongAddress...)
 		server = adminClient{address: address, token: settings.AdminToken}
 	}
@@ -225,9 +200,9 @@ func showJSON(w io.Writer, answer []byte, _ time.Time) error {
 }
 
 func showTable(w io.Writer, answer []byte, now time.Time) error {
-	var report metrics.Status
-	if err := json.Unmarshal(answer, &report); err != nil {
-		return fmt.Errorf("the answer is not the JSON of a hairpin server: %w", err)
+	report, err := readStatus(answer)
+	if err != nil {
+		return err
 	}
 	listeners := [][]string{{"LISTENER", "ADDRESS", "PUBLIC ADDRESS"}}
 	for _, l := range report.Listeners {
@@ -243,19 +218,28 @@ func showTable(w io.Writer, answer []byte, now time.Time) error {
 			strconv.FormatUint(a.Dropped.ClientIn+a.Dropped.PeerIn, 10),
 		})
 	}
-	fmt.Fprintf(w, "hairpin %s, up %s, %s\n\n", report.Version, spellDuration(now.Sub(report.Started)), spellCount(report.Total))
-	if report.Deadline != nil {
-		fmt.Fprintf(w, "draining: no new allocations; what is left ends in %s at the latest\n\n", spellDuration(report.Deadline.Sub(now)))
-	}
+	writeHead(w, report, now)
 	writeColumns(w, listeners)
 	if len(report.Allocations) > 0 {
 		fmt.Fprintln(w)
 		writeColumns(w, allocations)
 	}
+	writeMore(w, report)
+	return nil
+}
+
+// writeHead writes what concerns the whole server.
+func writeHead(w io.Writer, report *metrics.Status, now time.Time) {
+	fmt.Fprintf(w, "hairpin %s, up %s, %s\n\n", report.Version, spellDuration(now.Sub(report.Started)), spellCount(report.Total))
+	if report.Deadline != nil {
+		fmt.Fprintf(w, "draining: no new allocations; what is left ends in %s at the latest\n\n", spellDuration(report.Deadline.Sub(now)))
+	}
+}
+
+func writeMore(w io.Writer, report *metrics.Status) {
 	if more := report.Total - len(report.Allocations); more > 0 {
 		fmt.Fprintf(w, "and %d more; --limit shows them\n", more)
 	}
-	return nil
 }
 
 func spellCount(allocations int) string {

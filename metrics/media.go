@@ -1,0 +1,71 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/quality"
+)
+
+// Stream is a live RTP stream on the way from its sender to the relay; what becomes of it behind the relay, only its
+// receiver knows. A stream that another client of this server sends is one of that client's allocation.
+type Stream struct {
+	Direction   string   `json:"direction"` // "client_in", or "peer_in" from a peer outside
+	SSRC        uint32   `json:"ssrc"`
+	PayloadType uint8    `json:"payload_type"` // of the last packet
+	Packets     uint64   `json:"packets"`
+	Bytes       uint64   `json:"bytes"`
+	Bitrate     uint64   `json:"bitrate"` // bits per second over the last one to two seconds
+	Expected    uint64   `json:"expected"`
+	Lost        uint64   `json:"lost"`
+	Loss        float64  `json:"loss"` // lost/expected, 0 to 1
+	Duplicates  uint64   `json:"duplicates"`
+	Reordered   uint64   `json:"reordered"`
+	LongestLoss uint32   `json:"longest_loss"`        // packets in a row
+	ClockRate   uint32   `json:"inferred_clock_rate"` // Hz; 0: not known, and then no jitter is
+	Jitter      *float64 `json:"jitter_ms"`           // now; null: not known
+	MeanJitter  *float64 `json:"mean_jitter_ms"`      // over the stream
+	LongestGap  float64  `json:"longest_gap_ms"`
+	Stalls      uint32   `json:"stalls"`     // gaps of more than 500 ms
+	Stalled     float64  `json:"stalled_ms"` // their sum
+	Silence     float64  `json:"silence_ms"` // since the last packet
+}
+
+// eachStream yields an allocation's streams with the direction of the relay's side that they come in by.
+func eachStream(a *relay.AllocationInfo, yield func(direction string, s *quality.Stream)) {
+	var room [quality.MaxStreams]quality.Stream
+	for _, side := range [...]struct {
+		direction string
+		tracker   *quality.Tracker
+	}{{clientIn, a.UpMedia}, {peerIn, a.DownMedia}} {
+		if side.tracker == nil {
+			continue
+		}
+		seen := side.tracker.Snapshot(int64(a.Read), room[:0]).Streams
+		for i := range seen {
+			yield(side.direction, &seen[i])
+		}
+	}
+}
+
+func streamsOf(a *relay.AllocationInfo) []Stream {
+	streams := []Stream{}
+	eachStream(a, func(direction string, s *quality.Stream) {
+		out := Stream{
+			Direction: direction, SSRC: s.SSRC, PayloadType: s.PayloadType, Packets: s.Packets, Bytes: s.Bytes,
+			Bitrate: s.Bitrate, Expected: s.Expected, Lost: s.Lost, Loss: s.Loss(), Duplicates: s.Duplicates,
+			Reordered: s.Reordered, LongestLoss: s.LongestLoss, ClockRate: s.ClockRate, LongestGap: milliseconds(s.LongestGap),
+			Stalls: s.Stalls, Stalled: milliseconds(s.Stalled), Silence: milliseconds(s.Silence),
+		}
+		if s.ClockRate != 0 {
+			now, mean := milliseconds(s.Jitter), milliseconds(s.MeanJitter)
+			out.Jitter, out.MeanJitter = &now, &mean
+		}
+		streams = append(streams, out)
+	})
+	return streams
+}
+
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)) / float64(time.Millisecond)
+}
