@@ -6,5 +6,5 @@
 //	                        /metrics /healthz /readyz pass it always
 //
 // It owns nothing but the process's exposition: all numbers come from a Source and are read anew for each request. It
-// changes nothing in the relay but that POST /drain has it drain and POST /end ends an allocation, knows no secret but its own token, and has no goroutine.
+// changes nothing in the relay but that POST /drain has it drain and POST /end ends an allocation, knows no secret but its own token, and has no goroutine but one that makes events while pages are open (live.go).
 package metrics

@@ -78,7 +78,7 @@ func TestDrainShows(t *testing.T) {
 		if got := scrape(t, h)["hairpin_draining"]; got != 0 {
 			t.Errorf("hairpin_draining is %v before", got)
 		}
-		if _, page := get(t, h, "/"); strings.Contains(page, "Draining") {
+		if _, page := get(t, h, "/"); !strings.Contains(page, `class="notice" hidden>`) {
 			t.Error("the page speaks of draining before")
 		}
 		response, body := get(t, h, "/drain", method("POST"))

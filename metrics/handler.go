@@ -54,30 +54,45 @@ type Options struct {
 //	/             the same as a page
 //	/drain        Drain as JSON; POST begins it
 //	/end          POST with ?id=ID ends an allocation
-func NewHandler(source Source, o Options) http.Handler {
+//	              ?id=ID is that of one allocation; page.js and style.css belong to it, and it asks for
+//	/live         Server-Sent Events for open pages
+//	/table        Table as JSON; ?sort=COLUMN&filter=TEXT&offset=N&limit=N
+//	/allocation   Detail as JSON; ?id=ID
+func NewHandler(source Source, o Options) *Handler {
 	status := &statusReader{source: source, version: o.Version}
-	h := &handler{
+	tables := newTables(status)
+	h := &Handler{
 		guard: newGuard(o),
+		live:  newLive(status),
 		routes: map[string]route{
 			"/metrics":     {open: true, Handler: newExposition(source, o)},
 			"/healthz":     {open: true, Handler: http.HandlerFunc(serveHealth)},
 			"/readyz":      {open: true, Handler: readiness(o.Ready)},
 			"/allocations": {Handler: http.HandlerFunc(status.serveJSON)},
 			"/end":         {acts: true, Handler: &ender{source: source, allow: o.Token != "", sites: http.NewCrossOriginProtection()}},
-			"/":            {Handler: http.HandlerFunc(status.servePage)},
-			stylePath:      {Handler: http.HandlerFunc(serveStyle)},
+			"/table":       {Handler: http.HandlerFunc(tables.serveTable)},
+			"/allocation":  {Handler: http.HandlerFunc(tables.serveDetail)},
+			"/":            {Handler: &pager{tables: tables, actions: o.Token != "", drain: o.Drain != nil}},
+			scriptPath:     {Handler: serveFile("text/javascript", script)},
+			stylePath:      {Handler: serveFile("text/css", style)},
 		},
 	}
+	h.routes["/live"] = route{Handler: h.live}
 	if o.Drain != nil {
 		h.routes["/drain"] = route{posted: true, Handler: &drainer{source: source, begin: o.Drain, sites: http.NewCrossOriginProtection()}}
 	}
 	return h
 }
 
-type handler struct {
+// Handler serves the admin address. Make it with NewHandler.
+type Handler struct {
 	guard  guard
 	routes map[string]route // by exact path; immutable
+	live   *live
 }
+
+// Close ends the streams of events to open pages, which would go on for ever otherwise.
+func (h *Handler) Close() { h.live.Close() }
 
 type route struct {
 	http.Handler
@@ -101,7 +116,8 @@ func (r route) methods() string {
 	return "GET, HEAD"
 }
 
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for _, header := range securityHeaders {
 		w.Header().Set(header[0], header[1])
 	}
@@ -117,10 +133,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// securityHeaders go with every answer. The page has no script, takes its one style sheet from here, and nobody may
-// frame it or read it from another origin.
+// securityHeaders go with every answer. The page takes its script, its style sheet and all that it shows from here, and
+// nobody may frame it or read it from another origin.
 var securityHeaders = [...][2]string{
-	{"Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+	{"Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"},
 	{"X-Content-Type-Options", "nosniff"},
 	{"X-Frame-Options", "DENY"},
 	{"Referrer-Policy", "no-referrer"},

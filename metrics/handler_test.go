@@ -5,11 +5,14 @@ import (
 	"errors"
 	"html"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hairpin-turn/hairpin/relay/peers"
 )
 
 func bearer(token string) func(*http.Request) {
@@ -81,7 +84,7 @@ func TestWhoMaySeeWhat(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			h := NewHandler(newFake("alice"), test.options)
 			for path, want := range map[string]int{
-				"/allocations": test.closed, "/": test.closed, "/style.css": test.closed,
+				"/allocations": test.closed, "/": test.closed, "/style.css": test.closed, "/page.js": test.closed, "/table": test.closed, "/?id=1": test.closed, "/allocation?id=1": test.closed,
 				"/metrics": test.open, "/healthz": test.open, "/readyz": test.open,
 				"/drain": 404, "/allocations/": 404, "//": 404, "/debug/pprof/": 404, "/index.html": 404,
 			} {
@@ -290,10 +293,13 @@ func TestHostileUserInPage(t *testing.T) {
 }
 
 func TestPage(t *testing.T) {
-	f := newFake(strings.Split(strings.Repeat("alice,", pageLimit+9), ",")...)
+	f := newFake(strings.Split(strings.Repeat("alice,", tableRows+9), ",")...)
+	f.prefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	f.peers = peers.LoopOnly()
 	_, page := get(t, NewHandler(f, open), "/")
 	for _, want := range []string{
-		"v1.2.3", "210 live allocations", "udp://:3478", "192.0.2.1:3478", "no_peer", "expired", "class", "0x4001 192.0.2.1:50001", "10 more", `href="style.css"`,
+		"v1.2.3", "60 live allocations", "udp://:3478", "192.0.2.1:3478", "no_peer", "expired", "class", "198.51.100.0/24", "loop",
+		`href="?id=1"`, `href="?offset=50&amp;sort=id" rel="next"`, `href="style.css"`, `src="page.js"`,
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q in the page", want)
@@ -302,17 +308,27 @@ func TestPage(t *testing.T) {
 	if strings.Contains(page, "malformed") {
 		t.Error("the page shows a reason that never occurred")
 	}
-	if got := strings.Count(page, "<bdi>"); got != pageLimit {
-		t.Errorf("%d allocations in the page, want %d", got, pageLimit)
+	if got := strings.Count(page, "<bdi>"); got != tableRows {
+		t.Errorf("%d allocations in the page, want %d", got, tableRows)
 	}
-	if strings.Contains(page, " style=") || strings.Contains(page, "<style") || strings.Contains(page, "<script") {
+	if strings.Contains(page, " style=") || strings.Contains(page, "<style") || strings.Contains(page, "<script>") || strings.Contains(page, " on") && strings.Contains(page, "onclick") {
 		t.Error("the page has what its own policy forbids")
 	}
-	if _, empty := get(t, NewHandler(newFake(), open), "/"); !strings.Contains(empty, "None.") || strings.Contains(empty, "as JSON") {
+	if strings.Contains(page, `method="post"`) {
+		t.Error("the page offers to act without a token")
+	}
+	if _, empty := get(t, NewHandler(newFake(), open), "/"); !strings.Contains(empty, "None.") {
 		t.Errorf("the page without allocations: %s", empty)
 	}
 	if response, css := get(t, NewHandler(f, open), "/style.css"); response.Header.Get("Content-Type") != "text/css; charset=utf-8" || !strings.Contains(css, "color-scheme: light dark") {
 		t.Errorf("the style is %s %q", response.Header.Get("Content-Type"), css)
+	}
+	if response, js := get(t, NewHandler(f, open), "/page.js"); response.Header.Get("Content-Type") != "text/javascript; charset=utf-8" || strings.Contains(js, "innerHTML") {
+		t.Errorf("the script is %s", response.Header.Get("Content-Type"))
+	}
+	_, mayAct := get(t, NewHandler(f, Options{Token: "s3cret", Drain: func() {}}), "/", bearer("s3cret"))
+	if !strings.Contains(mayAct, `action="drain"`) || strings.Contains(mayAct, "s3cret") {
+		t.Error("with a token the page offers no drain, or shows the token")
 	}
 }
 

@@ -88,7 +88,7 @@ func newAdmin(ctx context.Context, l net.Listener, s *Settings, w *work, log *lo
 		Drain: func() { w.drain(s.DrainTimeout) },
 		Log:   log.NewLogger("metrics"),
 	})
-	return &sideServer{
+	side := &sideServer{
 		name: "admin", listener: l,
 		server: &http.Server{
 			Handler:           handler,
@@ -100,6 +100,8 @@ func newAdmin(ctx context.Context, l net.Listener, s *Settings, w *work, log *lo
 			ErrorLog:          log.standard("admin"),
 		},
 	}
+	side.server.RegisterOnShutdown(handler.Close)
+	return side
 }
 
 // newICE makes the ICE credential service for l, nil when it is off.

@@ -1,0 +1,176 @@
+package metrics
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	liveInterval = time.Second // between two events
+	livePages    = 64          // that get events; others are told to come again
+	liveHistory  = 300         // samples that a page begins with, if pages were open by then
+	liveWrite    = 10 * time.Second
+)
+
+// event is what a page is sent.
+type event struct {
+	Process Process  `json:"process"`
+	Samples []Sample `json:"samples"` // with the first event all that there are, then the latest
+}
+
+// live sends events to open pages (Server-Sent Events). One goroutine makes them for all, while there is a page, and
+// whoever is too slow for one gets the next:
+//
+//	first page ──► produce: every second ──► latest ──► each page's own goroutine, net/http's
+//	last page gone, Close ──► it ends
+type live struct {
+	status  *statusReader
+	sampler *sampler
+	ended   sync.WaitGroup // produce
+
+	mu      sync.Mutex
+	pages   int
+	closed  chan struct{} // by Close
+	stop    chan struct{} // ends produce; nil: it isn't running
+	history []Sample
+	latest  []byte        // event
+	changed chan struct{} // closed when latest is another
+}
+
+func newLive(s *statusReader) *live {
+	return &live{status: s, sampler: newSampler(), closed: make(chan struct{}), changed: make(chan struct{})}
+}
+
+// Close ends all streams of events and waits for their maker. Pages that ask again are refused.
+func (l *live) Close() {
+	l.mu.Lock()
+	select {
+	case <-l.closed:
+	default:
+		close(l.closed)
+	}
+	l.stopLocked()
+	l.mu.Unlock()
+	l.ended.Wait()
+}
+
+func (l *live) stopLocked() {
+	if l.stop != nil {
+		close(l.stop)
+		l.stop = nil
+	}
+}
+
+// enter takes a page in and returns its first event; false: there is no room.
+func (l *live) enter() (first []byte, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.closed:
+		return nil, false
+	default:
+	}
+	if l.pages == livePages {
+		return nil, false
+	}
+	l.pages++
+	if l.stop == nil {
+		l.tickLocked(time.Now()) // to have something to compare with
+		l.stop = make(chan struct{})
+		l.ended.Add(1)
+		go l.produce(l.stop)
+	}
+	return encode(event{l.status.process(l.status.source.Snapshot()), l.history}), true
+}
+
+func (l *live) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pages--; l.pages == 0 {
+		l.stopLocked()
+	}
+}
+
+// produce makes events until it is stopped.
+func (l *live) produce(stop <-chan struct{}) {
+	defer l.ended.Done()
+	ticker := time.NewTicker(liveInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-ticker.C:
+			l.mu.Lock()
+			l.tickLocked(now)
+			l.mu.Unlock()
+		}
+	}
+}
+
+func (l *live) tickLocked(now time.Time) {
+	n := l.status.source.Snapshot()
+	e := event{Process: l.status.process(n), Samples: []Sample{}}
+	if sample, ok := l.sampler.take(n, now); ok {
+		e.Samples = append(e.Samples, sample)
+		if len(l.history) == liveHistory {
+			l.history = append(l.history[:0:0], l.history[1:]...)
+		}
+		l.history = append(l.history, sample)
+	}
+	l.latest = encode(e)
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// encode writes an event as a stream has it (HTML, Server-sent events): JSON has no line ends.
+func encode(e event) []byte {
+	if e.Samples == nil {
+		e.Samples = []Sample{}
+	}
+	body, err := json.Marshal(e)
+	if err != nil {
+		return []byte(": " + err.Error() + "\n\n") // a comment; a NaN is all that could bring it about
+	}
+	return fmt.Appendf(nil, "data: %s\n\n", body)
+}
+
+func (l *live) next() ([]byte, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.latest, l.changed
+}
+
+func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", "text/event-stream")
+		return
+	}
+	body, ok := l.enter()
+	if !ok {
+		busy(w)
+		return
+	}
+	defer l.leave()
+	w.Header().Set("Content-Type", "text/event-stream")
+	connection := http.NewResponseController(w)
+	_, changed := l.next()
+	for {
+		// The server's own deadline is for one answer, and this one goes on; a page that takes nothing is given up.
+		_ = connection.SetWriteDeadline(time.Now().Add(liveWrite)) // not every connection has one: those of tests
+		if _, err := w.Write(body); err != nil || connection.Flush() != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-l.closed:
+			return
+		case <-changed:
+			body, changed = l.next()
+		}
+	}
+}
