@@ -23,8 +23,8 @@ const patience = 30 * time.Second
 // stage is all that a call needs: a relay, its ICE service, and the application server, in this process.
 type stage struct {
 	t     *testing.T
-	url   string        // of the page
-	port  string        // of the relay, for UDP and TCP, or for TLS
+	url   string // of the page
+	port  string // of the relay, for UDP and TCP, or for TLS
 	tls   bool
 	relay *relay.Server // nil while it is down
 	stop  func()        // ends the relay and waits
