@@ -31,6 +31,7 @@ var (
 	requestsDesc    = describe("requests_total", "Answered requests; code is 0 for a success.", "method", "class", "code")
 	handshakesDesc  = describe("handshakes_total", "Beginnings of connections ahead of TURN: PROXY headers, TLS and DTLS.", "protocol", "outcome")
 	buildDesc       = describe("build_info", "Always 1; the labels say what is running.", "version", "goversion", "goos", "goarch")
+	connectionsDesc = describe("tcp_connections", "Connections of TCP allocations, between a client and a peer, by whether they wait for an end.", "state")
 	drainingDesc    = describe("draining", "1 while the server takes no new allocation and waits for the live ones to end, else 0.")
 	eventsDesc      = describe("events_total", "Lines of the event stream by what became of them: written, lost as the queue was full, lost as the target did not take them.", "result")
 	unexposedDesc   = describe("allocations_unexposed", "Live allocations without series of their own.")
@@ -103,6 +104,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	to.histogram(durationDesc, s.Durations)
 	to.counter(hairpinDesc, s.Hairpin)
+	to.gauge(connectionsDesc, s.Connections.Pending, "pending")
+	to.gauge(connectionsDesc, s.Connections.Joined, "joined")
 	to.reasons(droppedDesc, s.Dropped)
 	to.reasons(failuresDesc, s.AuthFailures)
 	to.reasons(discardedDesc, s.Discarded)

@@ -284,7 +284,9 @@ func TestConformanceDataConnection(t *testing.T) {
 
 				// Then there may be a new one.
 				eventually(t, "the connection is forgotten", func() bool { return s.Snapshot().Connections == before })
-				s.joined(a, b, wa, wb)
+				here, there = s.joined(a, b, wa, wb)
+				here.send([]byte("again"))
+				there.wantBytes([]byte("again"))
 			})
 		}
 	}

@@ -21,6 +21,7 @@
 //	reading     one per socket of a relayed transport address, only where many can't be polled (relayed.go); ends with it
 //	Serve       one per stream listener; ends when the listener is closed
 //	reader      one per connection (package stream)
+//	tcp         those of the connections of TCP allocations (package tcp)
 //	Policy.Run  looks peers' names up and reads their file; ends with the context
 //	Table.Run   the sweeper; ends with the context
 //	awaitDrain  waits for the end of Drain; ends then or with the context

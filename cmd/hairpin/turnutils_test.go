@@ -122,6 +122,9 @@ func TestTurnutils(t *testing.T) {
 		{"-y -c -x" + static, true}, // relayed as IPv6
 		{"-y -c -x -t -s" + static, false},
 		{"-y -x" + static, false},
+		{"-y -c -T -t" + static, true}, // TCP allocations
+		{"-y -T -t" + static, false},
+		{"-y -c -T -t -W sesame", false},
 		{"-y -c -S -t" + static, true}, // TLS
 		{"-y -c -S -t -s" + static, false},
 		{"-y -c -S" + static, true}, // DTLS
