@@ -37,7 +37,7 @@ func main() {
 			&cli.StringFlag{Name: "out", Value: "cmd/rivals", Usage: "directory for results.md and results.svg"},
 			&cli.IntFlag{Name: "rounds", Value: 5, Usage: "rounds; figures are medians over them"},
 			&cli.DurationFlag{Name: "duration", Value: 3 * time.Second, Usage: "of each measurement"},
-			&cli.IntFlag{Name: "port", Value: 34780, Usage: "port on 127.0.0.1"},
+			&cli.IntFlag{Name: "port", Value: 23478, Usage: "port on 127.0.0.1"},
 			&cli.StringFlag{Name: "only", Usage: "only cases whose name contains this"},
 		},
 		Action: func(c *cli.Context) error { return run(c.Context, c) },
@@ -45,7 +45,7 @@ func main() {
 			Name: "conformance", Usage: "hold the rivals to the RFCs with \"hairpin check\" and write the comparison",
 			Flags: []cli.Flag{
 				&cli.StringFlag{Name: "hairpin", Value: "bin/hairpin", Usage: "the binary to check and to check with"},
-				&cli.IntFlag{Name: "port", Value: 34780, Usage: "port on 127.0.0.1"},
+				&cli.IntFlag{Name: "port", Value: 23478, Usage: "port on 127.0.0.1"},
 				&cli.StringFlag{Name: "out", Value: "cmd/hairpin/conformance.md", Usage: "file to write"},
 			},
 			Action: func(c *cli.Context) error {
