@@ -44,20 +44,21 @@ type Listener struct {
 
 // Allocation is a live allocation.
 type Allocation struct {
-	ID          uint64         `json:"id"`
-	User        string         `json:"user"`
-	Listener    string         `json:"listener"`
-	Transport   string         `json:"transport"` // between client and server: "udp" or "tcp"
-	Client      netip.AddrPort `json:"client"`
-	Server      netip.AddrPort `json:"server"`
-	Relay       netip.AddrPort `json:"relay"` // the relayed transport address
-	Created     time.Time      `json:"created"`
-	Expires     time.Time      `json:"expires"`
-	Permissions []Permission   `json:"permissions"`
-	Channels    []Channel      `json:"channels"`
-	Counters    Counters       `json:"counters"`
-	Dropped     Dropped        `json:"dropped"`
-	Streams     []Stream       `json:"streams"` // live ones that were looked at
+	ID          uint64          `json:"id"`
+	User        string          `json:"user"`
+	Listener    string          `json:"listener"`
+	Transport   string          `json:"transport"` // between client and server: "udp" or "tcp"
+	Client      netip.AddrPort  `json:"client"`
+	Server      netip.AddrPort  `json:"server"`
+	Relay       netip.AddrPort  `json:"relay"`                      // the relayed transport address; of a dual allocation that for IPv4
+	Additional  *netip.AddrPort `json:"additional_relay,omitempty"` // that for IPv6 of a dual allocation
+	Created     time.Time       `json:"created"`
+	Expires     time.Time       `json:"expires"`
+	Permissions []Permission    `json:"permissions"`
+	Channels    []Channel       `json:"channels"`
+	Counters    Counters        `json:"counters"`
+	Dropped     Dropped         `json:"dropped"`
+	Streams     []Stream        `json:"streams"` // live ones that were looked at
 }
 
 // Permission is a permission in force.
@@ -195,6 +196,9 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 		},
 		Dropped: Dropped{ClientIn: a.Counts.UpDropped.Packets, PeerIn: a.Counts.DownDropped.Packets},
 		Streams: streamsOf(a),
+	}
+	if a.Additional.IsValid() {
+		out.Additional = &a.Additional
 	}
 	for i, p := range a.Permissions {
 		out.Permissions[i] = Permission{Peer: p.Peer, Expires: wall(s.source.Wall(p.Expires))}

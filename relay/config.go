@@ -37,6 +37,8 @@ type Config struct {
 	Alternates []Alternate    // where clients are sent by a server that drains; at most 64
 	Events     *events.Writer // is told of births, deaths and refusals; nil: nobody is. Whoever made it runs it
 	Auth       auth.Options
+	// ForbidMobility answers clients that want to take their allocation to another address with 405 (RFC 8016).
+	ForbidMobility bool
 	// Certificates are for TLS and DTLS; the first one is for clients that give no name.
 	Certificates []secure.Pair
 	ProxyTrusted []netip.Prefix        // who may send PROXY headers to listeners with Proxy

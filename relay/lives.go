@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"sync/atomic"
 	"time"
 
@@ -31,43 +32,78 @@ func (s *Server) born(a *allocation.Allocation) {
 	n.live.Add(1)
 	n.total.Add(1)
 	s.history.add(deed{allocation: a.ID, what: "created", lifetime: a.Lifetime}, a.CreatedAt)
-	if a.Socket != nil {
-		s.relayed.watch(a)
+	for h := range a.Halves(a.CreatedAt) {
+		if h.Socket != nil {
+			s.relayed.watch(h)
+		}
 	}
-	if a.TCP != nil {
+	if a.TCP() != nil {
 		s.tcp.Begin(a)
 	}
 	s.log.Infof("allocation %d created: user=%q listener=%s client=%s relay=%s lifetime=%s",
-		a.ID, a.User, s.listenerName(a), a.FiveTuple.Client, a.Relayed, a.Lifetime)
+		a.ID, a.User, s.listenerName(a), a.FiveTuple.Client, relays(a), a.Lifetime)
 	if s.config.Events != nil {
 		s.config.Events.Emit(s.event(events.Birth, a))
 	}
 }
 
-// died logs and counts the end of one.
-func (s *Server) died(a *allocation.Allocation) {
+// relays is how a log line names the relayed transport addresses of an allocation.
+func relays(a *allocation.Allocation) string {
+	first, second := a.Half(allocation.IPv4), a.Half(allocation.IPv6)
+	if first == nil || second == nil {
+		return a.Relayed.String()
+	}
+	return first.Relayed.String() + "," + second.Relayed.String()
+}
+
+// moved logs that an allocation's client is at another five-tuple, and counts it there.
+func (s *Server) moved(from, to *allocation.Allocation) {
+	s.lives.sockets[from.Client.Listener].live.Add(-1)
+	s.lives.sockets[to.Client.Listener].live.Add(1)
+	if s.relayed != nil {
+		s.relayed.follow(from, to)
+	}
+	s.log.Infof("allocation %d moved: user=%q from=%s listener=%s client=%s",
+		to.ID, to.User, from.FiveTuple.Client, s.listenerName(to), to.FiveTuple.Client)
+}
+
+// closed has a half's socket polled no longer.
+func (s *Server) closed(a *allocation.Allocation) {
 	if a.Socket != nil {
 		s.relayed.forget(a)
 	}
-	if a.TCP != nil {
+}
+
+// died logs and counts the end of one.
+func (s *Server) died(a *allocation.Allocation) {
+	if a.TCP() != nil {
 		s.tcp.End(a)
 	}
 	lived := s.table.Now().Sub(a.CreatedAt)
 	s.lives.sockets[a.Client.Listener].live.Add(-1)
 	s.lives.durations.observe(lived.Seconds(), nil)
 	up, down := s.lastReading(&a.UpMedia), s.lastReading(&a.DownMedia)
-	for _, read := range [...]*quality.Snapshot{up, down} {
-		if read != nil {
-			s.streams.count(read.Streams, a.ID)
-		}
+	s.countStreams(a.ID, up, down)
+	if h := a.Half(allocation.IPv4 + allocation.IPv6 - a.Family()); h != nil {
+		alsoUp, alsoDown := s.lastReading(&h.UpMedia), s.lastReading(&h.DownMedia)
+		s.countStreams(a.ID, alsoUp, alsoDown)
+		up, down = cmp.Or(up, alsoUp), cmp.Or(down, alsoDown)
 	}
 	s.history.add(deed{allocation: a.ID, what: "ended", cause: a.Why().String()}, s.table.Now())
 	n := a.Counts()
 	s.log.Infof("allocation %d ended: why=%q user=%q listener=%s client=%s relay=%s duration=%s from_client=%d/%dB to_client=%d/%dB dropped=%d",
-		a.ID, a.Why(), a.User, s.listenerName(a), a.FiveTuple.Client, a.Relayed, lived.Round(time.Millisecond),
+		a.ID, a.Why(), a.User, s.listenerName(a), a.FiveTuple.Client, relays(a), lived.Round(time.Millisecond),
 		n.Up.Packets, n.Up.Bytes, n.Down.Packets, n.Down.Bytes, n.UpDropped.Packets+n.DownDropped.Packets)
 	if s.config.Events != nil {
 		s.config.Events.Emit(s.deathOf(a, n, lived, up, down))
+	}
+}
+
+func (s *Server) countStreams(id uint64, readings ...*quality.Snapshot) {
+	for _, read := range readings {
+		if read != nil {
+			s.streams.count(read.Streams, id)
+		}
 	}
 }
 

@@ -71,6 +71,22 @@ func (p *polled) remove(a *allocation.Allocation) {
 	p.removeLocked(a)
 }
 
+// leave forgets an allocation whose socket stays open.
+func (p *polled) leave(a *allocation.Allocation) {
+	p.poller.Remove(a.Socket)
+	p.remove(a)
+}
+
+// rename gives an allocation's place to another one that has its socket.
+func (p *polled) rename(a, b *allocation.Allocation) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if token, ok := p.tokens[a]; ok {
+		delete(p.tokens, a)
+		p.tokens[b], p.list[token] = token, b
+	}
+}
+
 func (p *polled) removeLocked(a *allocation.Allocation) {
 	if token, ok := p.tokens[a]; ok {
 		delete(p.tokens, a)

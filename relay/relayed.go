@@ -217,12 +217,39 @@ func (r *relayedSockets) forget(a *allocation.Allocation) {
 	}
 }
 
+// follow has the sockets of an allocation that moved read by the loop of its client's new place. Who has taken datagrams by
+// then relays them (allocation.Current).
+func (r *relayedSockets) follow(from, to *allocation.Allocation) {
+	if len(r.loops) == 0 {
+		return
+	}
+	for f := allocation.IPv4; f <= allocation.IPv6; f++ {
+		old, h := from.Half(f), to.Half(f)
+		if h == nil || h.Socket == nil {
+			continue
+		}
+		if r.loop(old) != r.loop(h) {
+			r.loop(old).relayed.leave(old)
+			r.watch(h) // which does nothing when h has ended
+			continue
+		}
+		r.loop(h).relayed.rename(old, h)
+		if h.Expires() == 0 { // it has ended, and was perhaps forgotten before
+			r.forget(h)
+		}
+	}
+}
+
 // read relays from one socket until it is closed, where many can't be polled at once.
 func (r *relayedSockets) read(a *allocation.Allocation) {
 	batch := udp.NewBatch(1, batchBytes)
 	for a.Socket.Receive(batch) == nil {
 		t := r.server.toolbox.borrow()
-		t.forwarder.Begin(r.server.table.Now())
+		now := r.server.table.Now()
+		t.forwarder.Begin(now)
+		if c := a.Current(now); c != nil { // where its client has been is not to stay in memory
+			a = c
+		}
 		fromPeer(t.forwarder, a, batch.Datagram(0))
 		t.forwarder.Flush()
 		r.server.toolbox.giveBack(t)

@@ -231,7 +231,7 @@ func (s *Server) wire() (err error) {
 	options := allocation.Options{
 		Relay: s.config.relayPrefixes(public), Ports: s.config.RelayPorts, Cooldown: s.config.Cooldown,
 		UserQuota: s.config.UserQuota, TotalQuota: s.config.TotalQuota,
-		Born: s.born, Died: s.died,
+		Born: s.born, Moved: s.moved, Closed: s.closed, Died: s.died,
 	}
 	if s.policy.External() {
 		if s.relayed, err = s.newRelayedSockets(options.Relay); err != nil {
@@ -244,7 +244,7 @@ func (s *Server) wire() (err error) {
 		return err
 	}
 	s.control = control.New(control.Options{
-		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, TCP: s.tcp, Software: s.config.Software, Stats: s.stats,
+		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, TCP: s.tcp, NoMoves: s.config.ForbidMobility, Software: s.config.Software, Stats: s.stats,
 		Refused: s.refusals(), Answered: s.answered, Log: s.config.Log.NewLogger("control"),
 	})
 	s.alternates = s.newAlternates()

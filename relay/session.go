@@ -86,19 +86,14 @@ func (s *session) Flush() {
 }
 
 // Busy says whether the client holds an allocation.
-func (s *session) Busy() bool { return s.allocation() != nil }
-
-// Closed ends the allocation with its connection. A later connection may have the
-// same five-tuple, so the allocation has to be this one's.
-func (s *session) Closed() {
-	s.Flush()
-	if a := s.allocation(); a != nil && a.Client.Stream == allocation.Stream(s.conn) {
-		s.server.table.Delete(a, allocation.ConnectionClosed)
-	}
+func (s *session) Busy() bool {
+	return s.server.table.Find(&s.origin.FiveTuple, s.server.table.Now()) != nil
 }
 
-func (s *session) allocation() *allocation.Allocation {
-	return s.server.table.Find(&s.origin.FiveTuple, s.server.table.Now())
+// Closed ends the allocation with its connection.
+func (s *session) Closed() {
+	s.Flush()
+	s.server.table.Disconnect(&s.origin.FiveTuple, s.conn)
 }
 
 // tools are what handling frames takes: too much to hold for each quiet

@@ -175,6 +175,7 @@ type AllocationInfo struct {
 	Transport      string // between client and server: "udp", "tcp", "tls" or "dtls"
 	Client, Server netip.AddrPort
 	Relayed        netip.AddrPort
+	Additional     netip.AddrPort // the IPv6 relayed transport address of a dual allocation beside Relayed; else invalid
 	Created        time.Time
 	Expires        time.Time
 	Counts         allocation.Counts
@@ -229,12 +230,37 @@ func (s *Server) find(id uint64) (found *allocation.Allocation) {
 }
 
 func (s *Server) info(a *allocation.Allocation, now allocation.Time) AllocationInfo {
-	return AllocationInfo{
+	n := AllocationInfo{
 		ID: a.ID, User: a.User, Listener: s.listenerName(a), Transport: a.FiveTuple.Transport.String(),
 		Client: a.FiveTuple.Client, Server: a.FiveTuple.Server, Relayed: a.Relayed,
 		Created: s.table.Wall(a.CreatedAt), Expires: s.table.Wall(a.Expires()),
 		Counts: a.Counts(), Permissions: a.Permissions(now), Channels: a.Channels(now),
 		UpMedia: a.UpMedia.Tracker(), DownMedia: a.DownMedia.Tracker(), Read: now,
+	}
+	for h := range a.Halves(now) {
+		if h != a {
+			n.addHalf(h, s.table.Wall(h.Expires()), now)
+		}
+	}
+	return n
+}
+
+// addHalf tells of the other half of a dual allocation. Of the media, which go by one of the two, those are told that
+// there are.
+func (n *AllocationInfo) addHalf(h *allocation.Allocation, expires time.Time, now allocation.Time) {
+	if n.Additional = h.Relayed; h.Family() == allocation.IPv4 {
+		n.Relayed, n.Additional = n.Additional, n.Relayed
+	}
+	if expires.After(n.Expires) {
+		n.Expires = expires
+	}
+	n.Permissions = append(n.Permissions, h.Permissions(now)...)
+	n.Channels = append(n.Channels, h.Channels(now)...)
+	if n.UpMedia == nil {
+		n.UpMedia = h.UpMedia.Tracker()
+	}
+	if n.DownMedia == nil {
+		n.DownMedia = h.DownMedia.Tracker()
 	}
 }
 

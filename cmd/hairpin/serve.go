@@ -241,6 +241,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		RelayPorts:      s.RelayPorts,
 		Cooldown:        s.RelayCooldown,
 		UserQuota:       s.UserQuota,
+		ForbidMobility:  !s.Mobility,
 		TotalQuota:      s.TotalQuota,
 		Peers:           peers.Options{Rules: s.Peers, File: s.PeersFile, Log: log.NewLogger("peers")},
 		Alternates:      s.Alternates,

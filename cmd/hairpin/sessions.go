@@ -130,7 +130,7 @@ func sessionTable(report, earlier *metrics.Status, between time.Duration, now ti
 	rows := [][]string{head}
 	for _, a := range listed {
 		row := []string{
-			strconv.FormatUint(a.ID, 10), printable(a.User), a.Client.String(), a.Listener, a.Relay.String(),
+			strconv.FormatUint(a.ID, 10), printable(a.User), a.Client.String(), a.Listener, relayedAddresses(&a),
 			spellDuration(now.Sub(a.Created)), spellDuration(a.Expires.Sub(now)),
 		}
 		if len(head) > 12 {

@@ -46,6 +46,8 @@ type Settings struct {
 	NonceSecret   string
 	NonceLifetime time.Duration
 
+	Mobility bool // allocations may move to another address of their client
+
 	UserQuota, TotalQuota int // allocations; 0 = no limit
 
 	Admin              netip.AddrPort // invalid: off; unspecified address: all interfaces
@@ -235,6 +237,12 @@ var settingsTable = []setting{
 		name: "nonce-lifetime", placeholder: "DURATION", initial: []string{"1h"},
 		usage: "how long a nonce is good for before a client has to take a new one",
 		parse: func(s *Settings, v value) error { return parseDuration(&s.NonceLifetime, v, time.Second, "1h") },
+	},
+	{
+		name: "mobility", initial: []string{"true"},
+		usage: "let a client that asks for it take its allocation along to another address or connection (RFC 8016). That takes its " +
+			"credentials and a sealed ticket that works once",
+		parse: func(s *Settings, v value) error { return parseSwitch(&s.Mobility, v) },
 	},
 	{
 		name: "user-quota", placeholder: "N", initial: []string{"0"},

@@ -129,10 +129,15 @@ func TestTurnutils(t *testing.T) {
 		{"-y -c -S -t -s" + static, false},
 		{"-y -c -S" + static, true}, // DTLS
 		{"-y -c -S -s" + static, false},
+		{"-y -c -Z" + static, true}, // two relayed transport addresses
+		{"-y -c -t -s -Z" + static, false},
+		{"-y -c -M" + static, true}, // moves to another socket, half of the time after closing the first
+		{"-y -c -t -M" + static, true},
+		{"-y -c -s -M -Z" + static, false},
 	} {
 		for _, host := range hosts {
 			v6 := host == "::1"
-			if v6 && !row.both || len(hosts) == 1 && strings.Contains(row.flags, "-x") {
+			if v6 && !row.both || len(hosts) == 1 && (strings.Contains(row.flags, "-x") || strings.Contains(row.flags, "-Z")) {
 				continue
 			}
 			begin("complete", row.flags+load, host, patience, func(t *testing.T, u *uclient) { u.wantComplete(t, sent) })

@@ -19,7 +19,7 @@ import (
 //	             │
 //	             ├── deadline passed      ──► expired (readers no longer find it)
 //	             ├── Refresh to zero      ──► ended
-//	             ├── its connection ended ──► ended
+//	             ├── its connection ended ──► ended (one that may move waits: mobility.go)
 //	             ├── the operator says so ──► ended
 //	             └── server stops         ──► ended
 //
@@ -31,13 +31,13 @@ type Allocation struct {
 	expires     atomic.Int64 // Time; 0 once ended
 	permissions atomic.Pointer[permissionSet]
 	channels    atomic.Pointer[channelSet]
+	rare        *rare          // nil for most; immutable
 	Relayed     netip.AddrPort // the relayed transport address; immutable
 
 	// Immutable, read by the data plane.
 	FiveTuple FiveTuple
 	Client    Client
 	Socket    *udp.Conn // what is bound to Relayed; nil in loop mode
-	TCP       *TCPRelay // nil: Relayed is a transport address of UDP
 
 	// Written by the data plane, by whoever relays packets from this client, and
 	// in the next line by whoever relays packets to it.
@@ -51,8 +51,11 @@ type Allocation struct {
 	Lifetime      time.Duration // as first granted
 	CreatedAt     Time
 	TransactionID [12]byte // of the Allocate request that made it (RFC 8656 §7.2)
-	Token         [8]byte  // RESERVATION-TOKEN that its answer carried
-	HasToken      bool
+
+	// Guarded by Table.mu; here they fill up the transaction ID's last word, and the whole the allocator's 384 bytes.
+	why   Reason
+	ended bool
+	last  bool // nothing of it goes on now that it has ended
 
 	// Credential is nil but for a client that came with an access token.
 	Credential atomic.Pointer[Credential]
@@ -60,8 +63,6 @@ type Allocation struct {
 	mu sync.Mutex // guards replacing permissions and channels
 
 	// Guarded by Table.mu.
-	why        Reason
-	ended      bool
 	due        int64 // second of the wheel in which it waits
 	next, prev *Allocation
 
@@ -97,8 +98,35 @@ type Counts struct {
 	Down, DownDropped Count
 }
 
-// Counts reads the counters.
+func (c *Count) add(d Count) {
+	c.Packets += d.Packets
+	c.Bytes += d.Bytes
+}
+
+func (c *Counts) add(d Counts) {
+	c.Up.add(d.Up)
+	c.UpDropped.add(d.UpDropped)
+	c.Down.add(d.Down)
+	c.DownDropped.add(d.DownDropped)
+}
+
+// Counts reads the counters, of all relayed transport addresses of the allocation and
+// of all places that its client has been at.
 func (a *Allocation) Counts() Counts {
+	if a.rare == nil {
+		return a.counted()
+	}
+	var sum Counts
+	for i, h := range a.rare.halves {
+		if h != nil {
+			sum.add(a.rare.counts(i))
+		}
+	}
+	return sum
+}
+
+// counted reads a's own counters.
+func (a *Allocation) counted() Counts {
 	return Counts{
 		Up: a.Up.Read(), UpDropped: a.UpDropped.Read(),
 		Down: a.Down.Read(), DownDropped: a.DownDropped.Read(),
@@ -128,6 +156,7 @@ const (
 	ConnectionClosed        // the client's connection ended (RFC 8656 §7.1 ties the two)
 	Shutdown                // the server stops
 	Ended                   // whoever looks after the server wanted it
+	Moved                   // its client is at another five-tuple now, and so is the allocation
 )
 
 // String returns the reason in words fit for a log line.
@@ -145,6 +174,8 @@ func (r Reason) String() string {
 		return "ended by the operator"
 	case Shutdown:
 		return "server shutdown"
+	case Moved:
+		return "moved"
 	}
 	return "unknown"
 }

@@ -151,6 +151,12 @@ func (s *channelSet) pair(number uint16, peer netip.AddrPort, now Time) (c *Chan
 
 // Conflicts says whether Bind would return ErrConflict.
 func (a *Allocation) Conflicts(number uint16, peer netip.AddrPort, now Time) bool {
+	if a.rare != nil {
+		a = a.rare.half(FamilyOf(peer.Addr()))
+		if elsewhere := a.numberElsewhere(number, now); elsewhere || a.expired(now) {
+			return elsewhere
+		}
+	}
 	_, conflict := a.channels.Load().pair(number, peer, now)
 	return conflict
 }
@@ -159,8 +165,15 @@ func (a *Allocation) Conflicts(number uint16, peer netip.AddrPort, now Time) boo
 // the permission for peer's IP address (RFC 8656 §12.2). It returns ErrConflict or
 // ErrTooMany and then has changed nothing.
 func (a *Allocation) Bind(number uint16, peer netip.AddrPort, now Time) error {
+	if a.rare != nil {
+		return a.rare.bind(number, peer, now)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.bindLocked(number, peer, now)
+}
+
+func (a *Allocation) bindLocked(number uint16, peer netip.AddrPort, now Time) error {
 	set := a.channels.Load()
 	channel, conflict := set.pair(number, peer, now)
 	if conflict {

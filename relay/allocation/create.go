@@ -22,6 +22,8 @@ type Request struct {
 	User          string
 	Family        Family        // of the relayed transport address; ignored with Token
 	TCP           bool          // a TCP allocation (RFC 6062), which has neither EVEN-PORT nor RESERVATION-TOKEN
+	Dual          bool          // with an IPv6 address beside one of Family, which is IPv4; one of them will do
+	Mobile        bool          // it may move
 	EvenPort      bool          // EVEN-PORT
 	Reserve       bool          // its R bit
 	Token         *[8]byte      // RESERVATION-TOKEN; nil: none
@@ -40,13 +42,13 @@ type Request struct {
 // opened; the allocation counts against the quotas from the first one on.
 func (t *Table) Create(r *Request, now Time) (*Allocation, error) {
 	stale, err := t.admit(r, now)
-	if stale != nil {
-		t.died(stale)
+	for _, s := range stale {
+		t.died(s)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s, err := t.seat(r, now)
+	s, err := t.seats(r, now)
 	var a *Allocation
 	if err == nil {
 		a, err = t.settle(r, &s, now)
@@ -63,15 +65,11 @@ func (t *Table) Create(r *Request, now Time) (*Allocation, error) {
 
 // admit counts a newcomer, unless there is no room for one. stale is what it found
 // expired in its place.
-func (t *Table) admit(r *Request, now Time) (stale *Allocation, err error) {
+func (t *Table) admit(r *Request, now Time) (stale []*Allocation, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old := t.findTuple(&r.FiveTuple); old != nil {
-		if !old.expired(now) {
-			return nil, ErrMismatch
-		}
-		t.endLocked(old, Expired, now)
-		stale = old
+	if stale, err = t.vacateLocked(&r.FiveTuple, now); err != nil {
+		return nil, err
 	}
 	if t.options.TotalQuota > 0 && t.Count() >= t.options.TotalQuota {
 		return stale, ErrCapacity
@@ -82,6 +80,26 @@ func (t *Table) admit(r *Request, now Time) (stale *Allocation, err error) {
 	t.perUser[r.User]++
 	t.count.Add(1)
 	return stale, nil
+}
+
+// vacateLocked makes room at a five-tuple by ending what is expired there. It returns
+// ErrMismatch when somebody is there, or expected.
+func (t *Table) vacateLocked(ft *FiveTuple, now Time) (stale []*Allocation, err error) {
+	old := t.findTuple(ft)
+	if old == nil {
+		return nil, nil
+	}
+	if old.rare == nil {
+		if !old.expired(now) {
+			return nil, ErrMismatch
+		}
+		t.endLocked(old, Expired, now)
+		return []*Allocation{old}, nil
+	}
+	if old.rare.pending.Load() || old.rare.live(now) != nil {
+		return nil, ErrMismatch
+	}
+	return t.endAllLocked(old, Expired, now), nil
 }
 
 // dismissLocked is admit's inverse.
@@ -103,9 +121,26 @@ type seat struct {
 	token  [8]byte   // of the port above it
 }
 
+// seats finds the relayed transport addresses, by family, both if r is Dual and both can
+// be had. A pool of nil says that there is none.
+func (t *Table) seats(r *Request, now Time) (s [2]seat, err error) {
+	first, err := t.seat(r, r.Family, now)
+	if err == nil {
+		s[FamilyOf(first.pool.addrPort(first.at).Addr())-IPv4] = first
+	}
+	if !r.Dual {
+		return s, err
+	}
+	second, other := t.seat(r, IPv6, now)
+	if other == nil {
+		s[1], err = second, nil
+	}
+	return s, err
+}
+
 // seat finds a relayed transport address: the reserved one of a token, or a
-// random one.
-func (t *Table) seat(r *Request, now Time) (seat, error) {
+// random one of a family.
+func (t *Table) seat(r *Request, family Family, now Time) (seat, error) {
 	if r.Token != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -115,10 +150,10 @@ func (t *Table) seat(r *Request, now Time) (seat, error) {
 		}
 		return seat{pool: res.pool, at: res.at, socket: res.socket}, nil
 	}
-	if !t.HasFamily(r.Family) {
+	if !t.HasFamily(family) {
 		return seat{}, ErrFamily
 	}
-	s := seat{pool: t.pool(r.Family)}
+	s := seat{pool: t.pool(family)}
 	for range openTries {
 		var ok bool
 		if s.at, ok = t.draw(s.pool, r, now); !ok {
@@ -190,29 +225,67 @@ func (t *Table) open(s *seat, pair bool) (socket, above *udp.Conn, err error) {
 	return socket, above, err
 }
 
-// settle makes the allocation at its seat, unless somebody else has made one for the
+// settle makes the allocation at its seats, unless somebody else has made one for the
 // five-tuple since admit.
-func (t *Table) settle(r *Request, s *seat, now Time) (*Allocation, error) {
+func (t *Table) settle(r *Request, s *[2]seat, now Time) (*Allocation, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.findTuple(&r.FiveTuple) != nil {
 		t.dismissLocked(r.User)
-		s.pool.release(s.at, now)
-		s.close()
+		for i := range s {
+			s[i].leaveLocked(now)
+		}
 		return nil, ErrMismatch
 	}
 	t.lastID++
-	a := &Allocation{
-		ID: t.lastID, FiveTuple: r.FiveTuple, Client: r.Client, User: r.User, Socket: s.socket, TCP: s.tcp,
-		Relayed: s.pool.addrPort(s.at), TransactionID: r.TransactionID,
-		Token: s.token, HasToken: r.Reserve && r.Token == nil,
-		Lifetime: r.Lifetime, CreatedAt: now,
+	var extra *rare
+	reserved := r.Reserve && r.Token == nil
+	if r.Mobile || reserved || r.TCP || s[0].pool != nil && s[1].pool != nil {
+		extra = &rare{mobile: r.Mobile, reserved: reserved}
 	}
-	a.expires.Store(int64(now.Add(r.Lifetime)))
-	t.wheel.put(a, now)
-	if a.TCP == nil {
-		t.byRelayed.insert(t.key.relayed(a.Relayed), a)
+	if r.TCP {
+		extra.tcp = s[r.Family-IPv4].tcp
 	}
-	t.byTuple.insert(t.key.tuple(&a.FiveTuple), a)
-	return a, nil
+	if reserved {
+		extra.token = s[r.Family-IPv4].token
+	}
+	var first *Allocation
+	for i := range s {
+		if s[i].pool == nil {
+			continue
+		}
+		a := &Allocation{
+			ID: t.lastID, FiveTuple: r.FiveTuple, Client: r.Client, User: r.User, Socket: s[i].socket,
+			Relayed: s[i].pool.addrPort(s[i].at), TransactionID: r.TransactionID,
+			Lifetime: r.Lifetime, CreatedAt: now, rare: extra,
+		}
+		a.expires.Store(int64(now.Add(r.Lifetime)))
+		if extra != nil {
+			extra.halves[i] = a
+		}
+		t.wheel.put(a, now)
+		if first == nil {
+			first = a
+		}
+	}
+	if r.Mobile {
+		t.mobile[first.ID] = extra
+	}
+	if first.TCP() == nil {
+		t.byRelayed.insert(t.key.relayed(first.Relayed), first)
+	}
+	if second := first.other(); second != nil {
+		t.byRelayed.insert(t.key.relayed(second.Relayed), second)
+	}
+	t.byTuple.insert(t.key.tuple(&first.FiveTuple), first)
+	return first, nil
+}
+
+// leaveLocked is seat's inverse.
+func (s *seat) leaveLocked(now Time) {
+	if s.pool == nil {
+		return
+	}
+	s.pool.release(s.at, now)
+	s.close()
 }

@@ -19,7 +19,7 @@
 //
 // # Lock order
 //
-//	Table.mu  →  Allocation.mu
+//	Table.moving  →  Table.mu  →  Allocation.mu, IPv4 half's before IPv6 half's
 //
 // Table.mu guards the address pool, quotas, reservations, the expiry wheel and
 // writes to the indexes. Allocation.mu guards replacing the sets. Callbacks

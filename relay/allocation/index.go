@@ -109,6 +109,21 @@ func (x *index) remove(hash uint64, a *Allocation) {
 	}
 }
 
+// replace puts b in a's place, whose key it has; it does nothing when a isn't there.
+func (x *index) replace(hash uint64, a, b *Allocation) {
+	slots := *x.shards[hash>>shardShift].slots.Load()
+	mask := uint64(len(slots) - 1)
+	for at := hash; ; at++ {
+		switch e := &slots[at&mask]; e.allocation.Load() {
+		case nil:
+			return
+		case a:
+			e.allocation.Store(b)
+			return
+		}
+	}
+}
+
 // rebuild publishes a copy without tombstones, with room for the live entries
 // to double.
 func (s *indexShard) rebuild(old []slot) []slot {

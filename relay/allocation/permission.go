@@ -80,25 +80,42 @@ func (a *Allocation) Permitted(peer netip.Addr, now Time) bool {
 // Permit installs or refreshes a permission for each of peers, for all of them
 // or, with ErrTooMany, for none (RFC 8656 §10.2).
 func (a *Allocation) Permit(peers []netip.Addr, now Time) error {
+	if a.rare != nil {
+		return a.rare.permit(peers, now)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.permitLocked(peers, now)
 }
 
 func (a *Allocation) permitLocked(peers []netip.Addr, now Time) error {
-	set := a.permissions.Load()
-	if missesAny(set, peers) {
-		grown := set.with(peers, now)
-		if len(grown.list) > MaxPermissions {
-			return ErrTooMany
-		}
-		set = grown
+	set, err := a.roomLocked(peers, now)
+	if err == nil {
+		a.grantLocked(set, peers, now)
 	}
+	return err
+}
+
+// roomLocked returns a set that has a permission for each of peers, in force or not, or
+// ErrTooMany.
+func (a *Allocation) roomLocked(peers []netip.Addr, now Time) (*permissionSet, error) {
+	set := a.permissions.Load()
+	if !missesAny(set, peers) {
+		return set, nil
+	}
+	grown := set.with(peers, now)
+	if len(grown.list) > MaxPermissions {
+		return nil, ErrTooMany
+	}
+	return grown, nil
+}
+
+// grantLocked puts roomLocked's set in force.
+func (a *Allocation) grantLocked(set *permissionSet, peers []netip.Addr, now Time) {
 	for _, peer := range peers {
 		set.find(peer).expires.Store(int64(now.Add(PermissionLifetime)))
 	}
 	a.permissions.Store(set)
-	return nil
 }
 
 func missesAny(s *permissionSet, peers []netip.Addr) bool {

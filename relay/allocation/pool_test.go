@@ -76,11 +76,12 @@ func TestReservation(t *testing.T) {
 	pair := request(1)
 	pair.EvenPort, pair.Reserve = true, true
 	a := create(t, table, pair)
-	if !a.HasToken || a.Relayed.Port()%2 != 0 {
-		t.Fatalf("token %v, port %d", a.HasToken, a.Relayed.Port())
+	token, ok := a.ReservationToken()
+	if !ok || a.Relayed.Port()%2 != 0 {
+		t.Fatalf("token %v, port %d", ok, a.Relayed.Port())
 	}
 	claim := request(2)
-	claim.Token = &a.Token
+	claim.Token = &token
 	claim.Family = 0
 	b := create(t, table, claim)
 	if want := netip.AddrPortFrom(a.Relayed.Addr(), a.Relayed.Port()+1); b.Relayed != want {
@@ -94,7 +95,7 @@ func TestReservation(t *testing.T) {
 	pair.FiveTuple = tuple(4)
 	c := create(t, table, pair)
 	h.move(ReservationLifetime)
-	claim.Token = &c.Token
+	token, _ = c.ReservationToken()
 	if _, err := table.Create(claim, table.Now()); !errors.Is(err, ErrToken) {
 		t.Fatalf("token after its time: %v", err)
 	}

@@ -37,6 +37,10 @@ type Options struct {
 	TotalQuota int               // allocations; 0: no limit but addresses and memory
 	Now        func() time.Time  // nil: time.Now
 	Born, Died func(*Allocation) // nil: nobody listens; called without locks held
+	// Moved is called when an allocation's client has moved, with a half of what was and of what has taken its place,
+	// one move after the other; Closed when a half has ended and its socket is closed, before Died. Otherwise as Born.
+	Moved  func(from, to *Allocation)
+	Closed func(*Allocation)
 
 	// Open binds a socket to a relayed transport address that was drawn; nil, or nil without an error: there shall be
 	// none. ErrBusy has another address drawn. Called without locks held. The Table closes the sockets.
@@ -57,8 +61,10 @@ type Table struct {
 	count  atomic.Int64
 	lastID uint64 // guarded by mu
 
+	moving       sync.Mutex // has moves told in their order: held while one is made, and Options.Moved called
 	mu           sync.Mutex
 	perUser      map[string]int
+	mobile       map[uint64]*rare // those that may move, by ID
 	reservations reservations
 	wheel        wheel
 }
@@ -72,6 +78,7 @@ func NewTable(o Options) (*Table, error) {
 	t := &Table{
 		clock: newClock(o.Now), options: o, key: newHashKey(),
 		perUser:      make(map[string]int),
+		mobile:       make(map[uint64]*rare),
 		reservations: reservations{byToken: make(map[[8]byte]reserved)},
 	}
 	t.byTuple.init()
@@ -123,10 +130,40 @@ func (t *Table) RelaysPort(a netip.AddrPort) bool {
 // Find returns the allocation of a five-tuple, nil when there is none at now.
 func (t *Table) Find(ft *FiveTuple, now Time) *Allocation {
 	a := t.findTuple(ft)
-	if a == nil || a.expired(now) {
+	if a == nil || !a.expired(now) {
+		return a
+	}
+	return t.standIn(a, now)
+}
+
+// FindSender does what Find does for a five-tuple that application data came on: that
+// completes a move to it (RFC 8016 §3.2.2).
+func (t *Table) FindSender(ft *FiveTuple, now Time) *Allocation {
+	a := t.findTuple(ft)
+	if a == nil || !a.expired(now) {
+		return a
+	}
+	if a.rare != nil && a.rare.pending.Load() {
+		t.arrive(a, now)
+	}
+	return t.standIn(a, now)
+}
+
+// standIn returns what of an allocation goes on although its entry for a five-tuple is
+// over: its other half or, where its client is only expected, what it has elsewhere.
+func (t *Table) standIn(a *Allocation, now Time) *Allocation {
+	if a.rare == nil {
 		return nil
 	}
-	return a
+	if !a.rare.pending.Load() {
+		return a.rare.live(now)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.mobile[a.ID]; r != nil && (r.arriving.Load() == a.rare || r == a.rare) {
+		return r.live(now)
+	}
+	return nil
 }
 
 func (t *Table) findTuple(ft *FiveTuple) *Allocation {
@@ -145,10 +182,10 @@ func (t *Table) FindRelayed(addr netip.AddrPort, now Time) *Allocation {
 	for {
 		a := p.next()
 		if a == nil || a.Relayed == addr {
-			if a == nil || a.expired(now) {
+			if a == nil {
 				return nil
 			}
-			return a
+			return a.Current(now)
 		}
 	}
 }
@@ -165,47 +202,107 @@ func (t *Table) Each(yield func(*Allocation) bool) {
 		slots := *t.byTuple.shards[i].slots.Load()
 		for j := range slots {
 			a := slots[j].allocation.Load()
-			if a != nil && a != tombstone && !a.expired(now) && !yield(a) {
+			if a == nil || a == tombstone {
+				continue
+			}
+			if a.expired(now) {
+				if a.rare == nil {
+					continue
+				}
+				if a = a.rare.live(now); a == nil {
+					continue
+				}
+			}
+			if !yield(a) {
 				return
 			}
 		}
 	}
 }
 
-// Refresh sets the allocation's life to lifetime from now on (RFC 8656 §8.2).
+// Refresh sets the allocation's life to lifetime from now on (RFC 8656 §8.2), that of
+// each half.
 func (t *Table) Refresh(a *Allocation, lifetime time.Duration, now Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for h := range a.latest().Halves(now) {
+		t.extendLocked(h, now.Add(lifetime), now)
+	}
+}
+
+// RefreshHalf does the same for one half of a dual allocation.
+func (t *Table) RefreshHalf(a *Allocation, f Family, lifetime time.Duration, now Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := a.latest().Half(f); h != nil && !h.expired(now) {
+		t.extendLocked(h, now.Add(lifetime), now)
+	}
+}
+
+func (t *Table) extendLocked(a *Allocation, end, now Time) {
 	if a.ended {
 		return
 	}
-	a.expires.Store(int64(now.Add(lifetime)))
+	a.expires.Store(int64(end))
 	t.wheel.take(a)
 	t.wheel.put(a, now)
 }
 
-// Delete ends an allocation; ending it twice is no error.
+// Delete ends an allocation, both halves of it; ending it twice is no error.
 func (t *Table) Delete(a *Allocation, why Reason) {
 	t.mu.Lock()
-	done := t.endLocked(a, why, t.Now())
+	ended := t.endAllLocked(a.latest(), why, t.Now())
+	t.mu.Unlock()
+	for _, h := range ended {
+		t.died(h)
+	}
+}
+
+// DeleteHalf ends one half of a dual allocation (RFC 8656 §8.1).
+func (t *Table) DeleteHalf(a *Allocation, f Family, why Reason) {
+	t.mu.Lock()
+	h := a.latest().Half(f)
+	done := h != nil && t.endLocked(h, why, t.Now())
 	t.mu.Unlock()
 	if done {
-		t.died(a)
+		t.died(h)
 	}
+}
+
+// endAllLocked ends every half and returns those that had not ended.
+func (t *Table) endAllLocked(a *Allocation, why Reason, now Time) []*Allocation {
+	var ended []*Allocation
+	other := a.other()
+	if t.endLocked(a, why, now) {
+		ended = append(ended, a)
+	}
+	if other != nil && t.endLocked(other, why, now) {
+		ended = append(ended, other)
+	}
+	return ended
 }
 
 func (t *Table) endLocked(a *Allocation, why Reason, now Time) bool {
 	if a.ended {
 		return false
 	}
-	a.ended, a.why = true, why
+	other := a.other()
+	a.ended, a.why, a.last = true, why, other == nil || other.ended
+	if a.last {
+		t.byTuple.remove(t.key.tuple(&a.FiveTuple), a)
+		t.dismissLocked(a.User)
+		if a.Mobile() {
+			t.cancelLocked(a.rare)
+			delete(t.mobile, a.ID)
+		}
+	} else {
+		t.byTuple.replace(t.key.tuple(&a.FiveTuple), a, other)
+	}
 	a.expires.Store(0)
-	t.byTuple.remove(t.key.tuple(&a.FiveTuple), a)
 	t.byRelayed.remove(t.key.relayed(a.Relayed), a)
 	t.wheel.take(a)
 	p := t.pool(a.Family())
 	p.release(p.placeOf(a.Relayed), now)
-	t.dismissLocked(a.User)
 	return true
 }
 
@@ -213,8 +310,11 @@ func (t *Table) died(a *Allocation) {
 	if a.Socket != nil {
 		a.Socket.Close()
 	}
-	a.TCP.close()
-	if t.options.Died != nil {
+	a.TCP().close()
+	if t.options.Closed != nil {
+		t.options.Closed(a)
+	}
+	if a.last && t.options.Died != nil {
 		t.options.Died(a)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // hand is a clock that moves when told to.
@@ -321,6 +322,13 @@ func TestNewTableFaults(t *testing.T) {
 		if _, err := NewTable(c.o); err == nil {
 			t.Errorf("%s: accepted", c.name)
 		}
+	}
+}
+
+// An allocation fills a size class of the allocator's: eight bytes more would cost each 32.
+func TestAllocationSize(t *testing.T) {
+	if got := unsafe.Sizeof(Allocation{}); unsafe.Sizeof(uintptr(0)) == 8 && got > 384 {
+		t.Errorf("%d bytes, more than 384", got)
 	}
 }
 

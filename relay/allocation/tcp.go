@@ -9,6 +9,14 @@ type TCPRelay struct {
 	Listener net.Listener // bound to the relayed transport address; nil in loop mode
 }
 
+// TCP returns what a TCP allocation has; nil: the relayed transport address is one of UDP.
+func (a *Allocation) TCP() *TCPRelay {
+	if a.rare == nil {
+		return nil
+	}
+	return a.rare.tcp
+}
+
 // openTCP is open for a TCP allocation.
 func (t *Table) openTCP(s *seat) (err error) {
 	s.tcp = new(TCPRelay)

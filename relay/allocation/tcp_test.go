@@ -36,14 +36,14 @@ func TestTCP(t *testing.T) {
 	r := request(1)
 	r.TCP = true
 	a := create(t, table, r)
-	if a.TCP == nil || a.TCP.Listener != bound[0] || a.Socket != nil {
-		t.Fatalf("%+v, %d bound", a.TCP, len(bound))
+	if a.TCP() == nil || a.TCP().Listener != bound[0] || a.Socket != nil {
+		t.Fatalf("%+v, %d bound", a.TCP(), len(bound))
 	}
 	if table.FindRelayed(a.Relayed, 0) != nil || table.Find(&a.FiveTuple, 0) != a {
 		t.Error("it is found by its five-tuple and not by its relayed transport address")
 	}
 	other := create(t, table, request(2))
-	if other.TCP != nil || len(bound) != 1 || table.FindRelayed(other.Relayed, 0) != other {
+	if other.TCP() != nil || len(bound) != 1 || table.FindRelayed(other.Relayed, 0) != other {
 		t.Error("an allocation of UDP is as it was")
 	}
 	if bound[0].closed {

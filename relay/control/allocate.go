@@ -64,7 +64,8 @@ func (w *Worker) allocate(r *request) *protocolError {
 // transaction made it, so that no answer needs to be kept.
 func (w *Worker) allocated(r *request) *protocolError {
 	a := r.allocation
-	if a == nil || a.User != r.identity.User || a.TransactionID != w.message.TransactionID() {
+	if a == nil || a.User != r.identity.User || a.TransactionID != w.message.TransactionID() ||
+		a.FiveTuple != r.from.FiveTuple { // one that is expected here was made elsewhere
 		return errInUse
 	}
 	return w.grant(a)
@@ -131,11 +132,13 @@ func (w *Worker) readAllocate(r *request, wanted *allocation.Request) *protocolE
 	if hasEvenPort && reserve && hasAdditional {
 		return errReserveDual
 	}
-	// Item 9 names IPv4 only, but IPv6 is all that can be additional to IPv4.
+	// Item 9 names IPv4 only, but IPv6 is all that can be additional to IPv4. Whether both
+	// can be had is for the table to say; one will do.
 	if hasAdditional && allocation.Family(additional) != allocation.IPv6 {
 		return errBadAdditional
 	}
 
+	wanted.Dual = hasAdditional && !wanted.TCP
 	wanted.EvenPort = hasEvenPort
 	wanted.Reserve = reserve
 	if hasToken {
@@ -143,6 +146,9 @@ func (w *Worker) readAllocate(r *request, wanted *allocation.Request) *protocolE
 		wanted.Token = &w.token
 	}
 	var e *protocolError
+	if wanted.Mobile, e = w.readMobility(wanted.TCP); e != nil {
+		return e
+	}
 	wanted.Lifetime, e = w.desiredLifetime(r)
 	return e
 }
@@ -151,19 +157,40 @@ func (w *Worker) readAllocate(r *request, wanted *allocation.Request) *protocolE
 // changes during a's life, so that a retransmission gets the same bytes.
 func (w *Worker) grant(a *allocation.Allocation) *protocolError {
 	w.reply.Success(&w.message)
-	w.reply.AddAddress(wire.AttrXORRelayedAddress, a.Relayed)
+	missing := allocation.Family(0)
+	for f := allocation.IPv4; f <= allocation.IPv6; f++ {
+		if h := a.Half(f); h != nil {
+			w.reply.AddAddress(wire.AttrXORRelayedAddress, h.Relayed)
+		} else {
+			missing = f
+		}
+	}
 	w.reply.AddUint32(wire.AttrLifetime, seconds(a.Lifetime))
-	if a.HasToken {
-		w.reply.AddBytes(wire.AttrReservationToken, a.Token[:])
+	if token, ok := a.ReservationToken(); ok {
+		w.reply.AddBytes(wire.AttrReservationToken, token[:])
 	}
 	w.reply.AddAddress(wire.AttrXORMappedAddress, a.FiveTuple.Client)
-	// Item 9: dual allocations are not made here, so a wish for one is met in part,
-	// and the client is told which part is missing.
-	if w.message.Has(wire.AttrAdditionalAddressFamily) {
-		w.reply.AddBytes(wire.AttrAddressErrorCode, noIPv6)
+	if a.Mobile() {
+		w.addTicket(a.ID, 0)
+	}
+	switch {
+	case missing == 0:
+	case w.message.Has(wire.AttrAdditionalAddressFamily):
+		w.addAddressError(wire.AttrAddressErrorCode, missing, a.TCP() != nil)
+	case w.message.Has(wire.AttrCoturnAdditionalFamily):
+		w.addAddressError(wire.AttrCoturnAddressErrorCode, missing, a.TCP() != nil)
 	}
 	return nil
 }
 
-// noIPv6 is the ADDRESS-ERROR-CODE "440 for IPv6" (RFC 8656 §18.12).
-var noIPv6 = append([]byte{byte(allocation.IPv6), 0, 4, 40}, addressFamilyNotSupported.reason()...)
+// addAddressError tells the client of a dual allocation why it has no relayed transport
+// address of a family (RFC 8656 §7.2 item 9, §18.12). A TCP allocation has one in any
+// case.
+func (w *Worker) addAddressError(as wire.Attr, f allocation.Family, tcp bool) {
+	why := insufficientCapacity
+	if tcp || !w.h.table.HasFamily(f) {
+		why = addressFamilyNotSupported
+	}
+	w.reply.AddBytes(as,
+		append([]byte{byte(f), 0, byte(why.number() / 100), byte(why.number() % 100)}, why.reason()...))
+}

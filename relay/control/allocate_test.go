@@ -340,21 +340,48 @@ func TestReservation(t *testing.T) {
 	wantCode(t, c.nth(34).do(stun.MethodAllocate, udpTransport, token(reserved)), 508)
 }
 
-// A wish for two families is met in part (RFC 8656 §7.2 item 9, §18.12).
+// A wish for two families is met in part where there is one only (RFC 8656 §7.2 item 9,
+// §18.12).
 func TestAdditionalFamily(t *testing.T) {
-	for _, change := range []func(*allocation.Options, *authOptions, *Options){onlyV4, func(*allocation.Options, *authOptions, *Options) {}} {
-		s := newServer(t, change)
-		c := s.client(alice, alicePassword)
-		answer := c.do(stun.MethodAllocate, udpTransport, evenPort, additional(ipv6))
-		wantCode(t, answer, 0)
-		wantAttributes(t, answer, stun.AttrXORRelayedAddress, stun.AttrLifetime, stun.AttrXORMappedAddress,
-			attrAddressErrorCode, stun.AttrMessageIntegrity, stun.AttrFingerprint)
-		if got := xorAddress(t, answer, stun.AttrXORRelayedAddress); !relayV4.Contains(got.Addr()) {
-			t.Errorf("XOR-RELAYED-ADDRESS %v", got)
-		}
-		want := append([]byte{ipv6, 0, 4, 40}, "Address Family not Supported"...)
-		if got := value(t, answer, attrAddressErrorCode); !bytes.Equal(got, want) {
-			t.Errorf("ADDRESS-ERROR-CODE %q, want %q", got, want)
-		}
+	for _, row := range []struct {
+		name   string
+		change func(*allocation.Options, *authOptions, *Options)
+		taken  byte // family of which all ports are in use
+		got    netip.Prefix
+		family byte // that is missing
+		number byte // of the error, less 400
+		reason string
+	}{
+		{"no IPv6", onlyV4, 0, relayV4, ipv6, 40, "Address Family not Supported"},
+		{"no IPv6 left", onePort, ipv6, relayV4, ipv6, 108, "Insufficient Capacity"},
+		{"no IPv4 left", onePort, ipv4, relayV6, ipv4, 108, "Insufficient Capacity"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := newServer(t, row.change)
+			if row.taken != 0 {
+				s.client(alice, alicePassword).nth(1).allocate(family(row.taken))
+			}
+			c := s.client(alice, alicePassword)
+			request := c.request(stun.MethodAllocate, udpTransport, evenPort, additional(ipv6))
+			answer := c.send(request)
+			wantCode(t, answer, 0)
+			wantAttributes(t, answer, stun.AttrXORRelayedAddress, stun.AttrLifetime, stun.AttrXORMappedAddress,
+				attrAddressErrorCode, stun.AttrMessageIntegrity, stun.AttrFingerprint)
+			if got := xorAddress(t, answer, stun.AttrXORRelayedAddress); !row.got.Contains(got.Addr()) {
+				t.Errorf("XOR-RELAYED-ADDRESS %v", got)
+			}
+			want := append([]byte{row.family, 0, 4 + row.number/100, row.number % 100}, row.reason...)
+			if got := value(t, answer, attrAddressErrorCode); !bytes.Equal(got, want) {
+				t.Errorf("ADDRESS-ERROR-CODE %q, want %q", got, want)
+			}
+			if again := c.send(request); !bytes.Equal(again.Raw, answer.Raw) {
+				t.Error("a retransmission got another answer")
+			}
+		})
 	}
+}
+
+// onePort leaves one relayed transport address of each family.
+func onePort(o *allocation.Options, _ *authOptions, _ *Options) {
+	o.Ports = allocation.PortRange{Min: 50000, Max: 50000}
 }

@@ -10,7 +10,7 @@ import (
 // channelBind binds a channel to a peer, or refreshes the binding, and the
 // permission for the peer with it (RFC 8656 §12.2).
 func (w *Worker) channelBind(r *request) *protocolError {
-	if r.allocation.TCP != nil {
+	if r.allocation.TCP() != nil {
 		return errIsTCP
 	}
 	number, ok, err := w.message.ChannelNumber()
@@ -36,7 +36,7 @@ func (w *Worker) channelBind(r *request) *protocolError {
 	if r.allocation.Conflicts(number, peer, r.now) {
 		return errChannelConflict
 	}
-	if !sameFamily(r.allocation, peer.Addr()) {
+	if !sameFamily(r, peer.Addr()) {
 		return errPeerFamily
 	}
 	if !w.h.allows(peer) {

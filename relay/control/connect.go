@@ -33,7 +33,7 @@ func connectionOf(r *request) tcp.Connection {
 // connect opens a connection to a peer (RFC 6062 §5.2).
 func (w *Worker) connect(r *request) *protocolError {
 	a := r.allocation
-	if a.TCP == nil {
+	if a.TCP() == nil {
 		return errIsUDP
 	}
 	if e := w.readPeers(); e != nil {
@@ -46,7 +46,7 @@ func (w *Worker) connect(r *request) *protocolError {
 	switch {
 	case w.h.tcp.Connected(a, peer):
 		return errConnected
-	case !sameFamily(a, peer.Addr()):
+	case !sameFamily(r, peer.Addr()):
 		return errPeerFamily
 	case !w.h.allows(peer):
 		return errPeerForbidden

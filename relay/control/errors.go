@@ -12,6 +12,7 @@ const (
 	badRequest
 	unauthenticated
 	forbidden
+	mobilityForbidden
 	unknownAttribute
 	allocationMismatch
 	staleNonce
@@ -27,8 +28,8 @@ const (
 	codes // how many there are
 )
 
-// codeTable holds numbers and reason phrases as RFC 8489 §14.8, RFC 8656 §19 and
-// RFC 6062 §6.3 have them.
+// codeTable holds numbers and reason phrases as RFC 8489 §14.8, RFC 8656 §19,
+// RFC 6062 §6.3 and RFC 8016 §3.4 have them.
 var codeTable = [codes]struct {
 	number int
 	reason string
@@ -38,6 +39,7 @@ var codeTable = [codes]struct {
 	badRequest:                {400, "Bad Request"},
 	unauthenticated:           {401, "Unauthenticated"},
 	forbidden:                 {403, "Forbidden"},
+	mobilityForbidden:         {405, "Mobility Forbidden"},
 	unknownAttribute:          {420, "Unknown Attribute"},
 	allocationMismatch:        {437, "Allocation Mismatch"},
 	staleNonce:                {438, "Stale Nonce"},
@@ -116,6 +118,16 @@ var (
 	errDraining           = &protocolError{code: insufficientCapacity, cause: "no new allocations, and no other server of the client's family is known"}
 	errNoRelayedAddress   = &protocolError{code: insufficientCapacity, cause: "no relayed transport address is free"}
 	errNoSocket           = &protocolError{code: insufficientCapacity, cause: "the host gives no socket for a relayed transport address"}
+)
+
+// Mobility.
+var (
+	errMobilityForbidden = &protocolError{code: mobilityForbidden, cause: "allocations may not move here"}
+	errTicketAtAllocate  = &protocolError{code: badRequest, cause: "MOBILITY-TICKET of an Allocate is not empty"}
+	errTicket            = &protocolError{code: badRequest, cause: "MOBILITY-TICKET is none of ours"}
+	errTicketUsed        = &protocolError{code: badRequest, cause: "MOBILITY-TICKET was used"}
+	errSamePlace         = &protocolError{code: badRequest, cause: "MOBILITY-TICKET is of the allocation of this five-tuple"}
+	errTicketGone        = &protocolError{code: allocationMismatch, cause: "MOBILITY-TICKET is of an allocation that is over"}
 )
 
 // Refresh, CreatePermission and ChannelBind.

@@ -15,8 +15,10 @@
 //	   discarded            400 401 438     420                  └─► allocation? ─► … ─────▲
 //	                                                                 437 441
 //
+// A Refresh with a ticket finds its allocation by that, not by the five-tuple.
+//
 // One file holds one stage: handler.go the entry and the order, authenticate.go the
-// long-term credential mechanism, token.go access tokens in its place, then one file for each method, errors.go what an
+// long-term credential mechanism, token.go access tokens in its place, then one file for each method, mobility.go and ticket.go allocations that move, errors.go what an
 // answer can be, stats.go what is counted.
 //
 // A datagram from an address that proved nothing yet is answered with no more than
@@ -44,6 +46,7 @@ type Options struct {
 	Auth     *auth.Authenticator
 	Peers    *peers.Policy         // with whom clients may exchange packets; nil: with each other
 	TCP      *tcp.Connections      // of TCP allocations; nil: some of its own
+	NoMoves  bool                  // allocations may not go to another five-tuple (RFC 8016)
 	Software string                // SOFTWARE of every answer; empty: none
 	Log      logging.LeveledLogger // nil: silent
 	Stats    *Stats                // nil: nobody wants to know
@@ -57,6 +60,7 @@ type Options struct {
 type Handler struct {
 	table    *allocation.Table
 	gate     *Gate
+	tickets  *tickets // nil: allocations may not move
 	auth     *auth.Authenticator
 	peers    *peers.Policy
 	tcp      *tcp.Connections
@@ -73,6 +77,9 @@ func New(o Options) *Handler {
 	h := &Handler{
 		table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, tcp: o.TCP, software: o.Software, log: o.Log, stats: o.Stats,
 		refused: o.Refused, answered: o.Answered, now: o.Now,
+	}
+	if !o.NoMoves {
+		h.tickets = newTickets()
 	}
 	if h.gate == nil {
 		h.gate = new(Gate)
@@ -110,6 +117,7 @@ type Worker struct {
 	addresses []netip.Addr
 	elsewhere []netip.AddrPort // servers that the client is sent to
 	token     [8]byte
+	ticket    []byte
 	claim     auth.Claim
 	key       auth.Key // what request.key refers to
 	// PASSWORD-ALGORITHMS of the request
@@ -226,6 +234,9 @@ func (w *Worker) process(r *request) *protocolError {
 	}
 	if r.method == methodConnectionBind {
 		return w.connectionBind(r)
+	}
+	if ticket, ok := w.message.Get(wire.AttrMobilityTicket); ok && r.method == methodRefresh {
+		return w.move(r, ticket)
 	}
 	if e := r.checkAllocation(); e != nil {
 		return e

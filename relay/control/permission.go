@@ -15,7 +15,7 @@ func (w *Worker) createPermission(r *request) *protocolError {
 	}
 	w.addresses = w.addresses[:0]
 	for _, peer := range w.peers {
-		if !sameFamily(r.allocation, peer.Addr()) {
+		if !sameFamily(r, peer.Addr()) {
 			return errPeerFamily
 		}
 		w.addresses = append(w.addresses, peer.Addr())
@@ -66,8 +66,8 @@ func (w *Worker) readPeers() *protocolError {
 	return nil
 }
 
-// sameFamily says whether peer is of the family of a's relayed transport address. An
-// IPv4-mapped address is IPv6.
-func sameFamily(a *allocation.Allocation, peer netip.Addr) bool {
-	return allocation.FamilyOf(peer) == a.Family()
+// sameFamily says whether peer is of the family of the allocation's relayed transport
+// address, or of one of the two. An IPv4-mapped address is IPv6.
+func sameFamily(r *request, peer netip.Addr) bool {
+	return r.allocation.Serves(allocation.FamilyOf(peer), r.now)
 }

@@ -7,24 +7,31 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
-// refresh prolongs or ends an allocation (RFC 8656 §8.2).
+// refresh prolongs or ends an allocation (RFC 8656 §8.2), of a dual one what has the
+// REQUESTED-ADDRESS-FAMILY, without that all of it (RFC 8656 §8.1).
 func (w *Worker) refresh(r *request) *protocolError {
 	family, ok, err := w.message.RequestedAddressFamily()
 	switch {
 	case err != nil:
 		return errBadFamily
-	case ok && allocation.Family(family) != r.allocation.Family():
+	case ok && !r.allocation.Serves(allocation.Family(family), r.now):
 		return errRefreshedFamily
 	}
 	lifetime, e := w.desiredLifetime(r)
 	if e != nil {
 		return e
 	}
-	if requested, ok, _ := w.message.Lifetime(); ok && requested == 0 {
+	if requested, given, _ := w.message.Lifetime(); given && requested == 0 {
 		// A retransmission of this finds no allocation and gets 437, which the client
 		// takes for the success that it is (RFC 8656 §8.3).
 		lifetime = 0
-		w.h.table.Delete(r.allocation, allocation.Released)
+		if ok {
+			w.h.table.DeleteHalf(r.allocation, allocation.Family(family), allocation.Released)
+		} else {
+			w.h.table.Delete(r.allocation, allocation.Released)
+		}
+	} else if ok {
+		w.h.table.RefreshHalf(r.allocation, allocation.Family(family), lifetime, r.now)
 	} else {
 		w.h.table.Refresh(r.allocation, lifetime, r.now)
 	}

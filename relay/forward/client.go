@@ -16,13 +16,14 @@ type leg struct {
 	to      *allocation.Allocation // nil: not looked for, or not to be reached
 	sender  netip.AddrPort         // the peer that the client gets the packets from
 	channel uint16                 // that the client bound to it; 0: none
+	also    *allocation.Allocation // where the client is expected as well; nil: nowhere
 	down    plainCount             // not in to.Down yet
 	media   bool                   // what comes from outside is looked at
 }
 
 // aim completes a leg to a client.
 func (l *leg) aim(to *allocation.Allocation, sender netip.AddrPort, now allocation.Time) {
-	l.to, l.sender = to, sender
+	l.to, l.sender, l.also = to, sender, to.Expected()
 	if channel := to.ChannelTo(sender, now); channel != nil {
 		l.channel = channel.Number
 	}
@@ -72,7 +73,12 @@ func (f *Forwarder) toClient(l *leg, p packet) bool {
 			f.putDataHeader(head, l.sender, p.length)
 		}
 	}
-	if !f.queue(&to.Client, head, body, pad) {
+	queued := f.queue(&to.Client, head, body, pad)
+	if l.also != nil && f.queue(&l.also.Client, head, body, wire.Padding(p.length)) {
+		f.counts.listeners[l.also.Client.Listener].clientOut.add(p.length)
+		queued = true
+	}
+	if !queued {
 		f.dropDown(to, DropQueueFull, p.length)
 		return false
 	}

@@ -27,14 +27,14 @@ func (f *Forwarder) ChannelData(tuple *allocation.FiveTuple, b []byte) {
 	if from == nil {
 		return
 	}
-	if f.route.from != from || f.route.number != number {
-		channel := from.Channel(number, f.now)
+	if f.route.client != from || f.route.number != number {
+		half, channel := from.Bound(number, f.now)
 		if channel == nil {
 			f.dropUp(from, DropNoChannel, len(data))
 			return
 		}
 		f.settle()
-		f.route = route{from: from, number: number, peer: channel.Peer, via: channel}
+		f.route = route{client: from, from: half, number: number, peer: channel.Peer, via: channel}
 	}
 	f.relay(packet{bytes: b, offset: wire.ChannelHeaderSize, length: len(data)})
 }
@@ -52,17 +52,18 @@ func (f *Forwarder) Send(tuple *allocation.FiveTuple, b []byte) {
 	if from == nil {
 		return
 	}
-	if f.route.from != from || f.route.number != 0 || f.route.peer != s.Peer {
-		if !from.Permitted(s.Peer.Addr(), f.now) {
-			f.dropUp(from, DropNoPermission, s.Length)
+	if f.route.client != from || f.route.number != 0 || f.route.peer != s.Peer {
+		half := from.Toward(s.Peer.Addr(), f.now)
+		if !half.Permitted(s.Peer.Addr(), f.now) {
+			f.dropUp(half, DropNoPermission, s.Length)
 			return
 		}
-		if from.TCP != nil { // it has connections, and no datagrams (RFC 6062 §3)
+		if from.TCP() != nil { // it has connections, and no datagrams (RFC 6062 §3)
 			f.dropUp(from, DropPeerNotAllowed, s.Length)
 			return
 		}
 		f.settle()
-		f.route = route{from: from, peer: s.Peer}
+		f.route = route{client: from, from: half, peer: s.Peer}
 	}
 	f.relay(packet{bytes: b, offset: s.Offset, length: s.Length, whole: s.DontFragment})
 }
@@ -72,7 +73,7 @@ func (f *Forwarder) Send(tuple *allocation.FiveTuple, b []byte) {
 func (f *Forwarder) from(tuple *allocation.FiveTuple, length int) *allocation.Allocation {
 	a := f.client
 	if a == nil || a.FiveTuple != *tuple {
-		if a = f.table.Find(tuple, f.now); a == nil {
+		if a = f.table.FindSender(tuple, f.now); a == nil {
 			f.Drop(DropNoAllocation, 1)
 			return nil
 		}

@@ -125,10 +125,11 @@ func (f *Forwarder) FromPeer(to *allocation.Allocation, peer netip.AddrPort, b [
 	l := &f.inward
 	if l.to != to || l.sender != peer {
 		l.settle()
-		switch {
-		case to.Expires() <= f.now:
+		if to = to.Current(f.now); to == nil {
 			f.Drop(DropNoAllocation, 1)
 			return
+		}
+		switch {
 		case !f.rules.Allows(peer):
 			f.dropDown(to, DropPeerNotAllowed, len(b))
 			return
@@ -148,7 +149,7 @@ func (f *Forwarder) FromPeer(to *allocation.Allocation, peer netip.AddrPort, b [
 // ICMP tells a client what the network says of a datagram that it sent to a peer
 // (RFC 8656 §11.5).
 func (f *Forwarder) ICMP(to *allocation.Allocation, m *udp.ICMP) {
-	if !reported(m) || to.Expires() <= f.now || !to.Permitted(m.To.Addr(), f.now) {
+	if to = to.Current(f.now); to == nil || !reported(m) || !to.Permitted(m.To.Addr(), f.now) {
 		return
 	}
 	var id [12]byte

@@ -16,7 +16,8 @@ import (
 //	  ▲                                                         │
 //	  └─────────────── settle: another way, Forget, Flush ──────┘
 type route struct {
-	from   *allocation.Allocation // nil: unset
+	client *allocation.Allocation // of the five-tuple; nil: unset
+	from   *allocation.Allocation // the same or, to peers of the other family, its other half; nil: unset
 	number uint16                 // channel that from's client sends on; 0: Send indications
 	peer   netip.AddrPort         // transport address that it sends to
 	via    *allocation.Channel    // by that channel; nil: by Send indications

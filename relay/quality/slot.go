@@ -33,3 +33,6 @@ func (s *Slot) open(payload []byte) *Tracker {
 
 // Tracker returns what has been observed; nil: there was no RTP packet.
 func (s *Slot) Tracker() *Tracker { return s.tracker.Load() }
+
+// Follow has s go on with what old has observed. There must be no Tracker of its own yet.
+func (s *Slot) Follow(old *Slot) { s.tracker.Store(old.tracker.Load()) }

@@ -116,7 +116,7 @@ func (c *Connections) Begin(a *allocation.Allocation) {
 	c.mu.Lock()
 	c.groups[a.Relayed] = g
 	c.mu.Unlock()
-	if a.TCP.Listener != nil {
+	if a.TCP().Listener != nil {
 		c.running.Go(func() { c.accept(g) })
 	}
 	if a.Expires() == 0 { // it ended before it was known here
@@ -187,7 +187,7 @@ func (c *Connections) connectLocked(a *allocation.Allocation, peer netip.AddrPor
 		return nil, ErrExists
 	case !from.hasRoom():
 		return nil, ErrTooMany
-	case to == nil && outside && a.TCP.Listener != nil:
+	case to == nil && outside && a.TCP().Listener != nil:
 		return c.newLinkLocked(from, peer, nil), nil
 	case to == nil || !to.hasRoom() || !c.permits(to, a.Relayed.Addr()):
 		return nil, ErrFailed

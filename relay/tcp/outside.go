@@ -79,7 +79,7 @@ func (c *Connections) dial(l *link, peer netip.AddrPort, answer func(uint32, err
 // allocation ends.
 func (c *Connections) accept(g *group) {
 	for g.ctx.Err() == nil {
-		conn, err := g.allocation.TCP.Listener.Accept()
+		conn, err := g.allocation.TCP().Listener.Accept()
 		switch {
 		case err == nil:
 			c.accepted(g, conn)

@@ -17,8 +17,8 @@ const HasPoller = true
 // wakeToken is the token of the event that Close raises; no Conn may have it.
 const wakeToken = 1<<32 - 1
 
-// Poller waits for datagrams on many sockets at once (epoll). One goroutine waits; Add and Close may be called from any. A
-// Conn leaves by being closed.
+// Poller waits for datagrams on many sockets at once (epoll). One goroutine waits; Add, Remove and Close may be called from
+// any. A Conn leaves by being closed, too.
 type Poller struct {
 	fd, wake int // immutable
 	closing  atomic.Bool
@@ -58,6 +58,13 @@ func (p *Poller) Add(c *Conn, token uint32) error {
 func (p *Poller) add(fd int, token uint32) error {
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(token)}
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, fd, &event))
+}
+
+// Remove has Wait tell no longer of a Conn, but for what it has found already; one that isn't there or is closed is no error.
+func (p *Poller) Remove(c *Conn) {
+	_ = control(c.raw, func(fd uintptr) error {
+		return unix.EpollCtl(p.fd, unix.EPOLL_CTL_DEL, int(fd), nil)
+	})
 }
 
 // Wait waits until there is something to take from at least one socket and returns how many there are; Ready names them.

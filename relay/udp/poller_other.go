@@ -16,6 +16,9 @@ func NewPoller() (*Poller, error) { return nil, errors.ErrUnsupported }
 // Add returns errors.ErrUnsupported.
 func (p *Poller) Add(*Conn, uint32) error { return errors.ErrUnsupported }
 
+// Remove does nothing.
+func (p *Poller) Remove(*Conn) {}
+
 // Wait returns errors.ErrUnsupported.
 func (p *Poller) Wait() (int, error) { return 0, errors.ErrUnsupported }
 

@@ -115,6 +115,14 @@ const (
 	AttrICEControlled           Attr = 0x8029 // RFC 8445 §16.1
 	AttrICEControlling          Attr = 0x802A // RFC 8445 §16.1
 	AttrThirdPartyAuthorization Attr = 0x802E // RFC 7635 §6.1
+	AttrMobilityTicket          Attr = 0x8030 // RFC 8016 §3.3
+)
+
+// What coturn, client and server, has written for ADDITIONAL-ADDRESS-FAMILY and ADDRESS-ERROR-CODE since before they had
+// numbers of their own (up to 4.6 at least). They are assigned to nothing else.
+const (
+	AttrCoturnAdditionalFamily Attr = 0x8032
+	AttrCoturnAddressErrorCode Attr = 0x8033
 )
 
 // Required tells whether a receiver must understand the attribute (RFC 8489 §14).
@@ -176,6 +184,7 @@ var attrNames = map[Attr]string{
 	AttrICEControlled:           "ICE-CONTROLLED",
 	AttrICEControlling:          "ICE-CONTROLLING",
 	AttrThirdPartyAuthorization: "THIRD-PARTY-AUTHORIZATION",
+	AttrMobilityTicket:          "MOBILITY-TICKET",
 }
 
 // String is the RFC's name, or the number in hexadecimal.

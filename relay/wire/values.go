@@ -31,9 +31,12 @@ func (m *Message) RequestedAddressFamily() (family uint8, ok bool, err error) {
 }
 
 // AdditionalAddressFamily reads ADDITIONAL-ADDRESS-FAMILY: FamilyIPv6 is the only value that is allowed (RFC 8656
-// §18.11), but whatever was sent is returned.
+// §18.11), but whatever was sent is returned. Without it coturn's own number for it counts.
 func (m *Message) AdditionalAddressFamily() (family uint8, ok bool, err error) {
-	return m.first(AttrAdditionalAddressFamily, 4)
+	if m.Has(AttrAdditionalAddressFamily) {
+		return m.first(AttrAdditionalAddressFamily, 4)
+	}
+	return m.first(AttrCoturnAdditionalFamily, 4)
 }
 
 // EvenPort reads EVEN-PORT; reserve is its R bit: keep the next-higher port for a second allocation (RFC 8656 §18.7).
