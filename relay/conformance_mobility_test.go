@@ -194,6 +194,13 @@ func TestConformanceMobilityForbidden(t *testing.T) {
 	if a := c.request(stun.MethodRefresh); a.has(attrTicket) {
 		t.Error("MOBILITY-TICKET of a Refresh without one")
 	}
+	c = s.call(t, overTCP) // TCP allocations don't move, nor are there two addresses of one
+	c.request(stun.MethodAllocate, tcpTransport, raw(attrTicket)).want(t, 405)
+	a := c.request(stun.MethodAllocate, tcpTransport, alsoIPv6)
+	a.want(t, 0)
+	if got := string(a.get(attrAddressErrorCode)); len(a.relayed(t)) != 1 || got != "\x02\x00\x04\x28Address Family not Supported" {
+		t.Errorf("a TCP allocation with two families got %v and ADDRESS-ERROR-CODE %q", a.relayed(t), got)
+	}
 	s = conforming(t, func(c *relay.Config) { c.ForbidMobility = true })
 	c = s.call(t, overUDP)
 	c.request(stun.MethodAllocate, udpTransport, raw(attrTicket)).want(t, 405)

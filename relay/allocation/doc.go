@@ -9,8 +9,9 @@
 //
 // # Who touches what
 //
-//	control plane ──Create, Refresh, Permit, Bind, Delete──► Table ◄──Sweep── one sweeper goroutine
-//	data plane    ──Find, FindRelayed, Permitted, Channel…──► (no lock, no heap allocation)
+//	control plane ──Create, Refresh, Permit, Bind, Move, Delete──► Table ◄──Sweep── one sweeper goroutine
+//	data plane    ──FindSender, FindRelayed, Permitted, Channel…──► (no lock, no heap allocation,
+//	                                                                     but for the packet that completes a move)
 //
 // Readers take no lock. They see an index slot, a permission set or a channel
 // set either as it was before a change or as it is after it, never half of one:

@@ -74,6 +74,9 @@ func (f *Forwarder) toClient(l *leg, p packet) bool {
 		}
 	}
 	queued := f.queue(&to.Client, head, body, pad)
+	if queued {
+		f.counts.listeners[to.Client.Listener].clientOut.add(p.length)
+	}
 	if l.also != nil && f.queue(&l.also.Client, head, body, wire.Padding(p.length)) {
 		f.counts.listeners[l.also.Client.Listener].clientOut.add(p.length)
 		queued = true
@@ -83,7 +86,6 @@ func (f *Forwarder) toClient(l *leg, p packet) bool {
 		return false
 	}
 	l.down.add(p.length)
-	f.counts.listeners[to.Client.Listener].clientOut.add(p.length)
 	return true
 }
 
