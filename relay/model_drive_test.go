@@ -22,6 +22,8 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/control"
 	"github.com/hairpin-turn/hairpin/relay/forward"
+	"github.com/hairpin-turn/hairpin/relay/stream"
+	"github.com/hairpin-turn/hairpin/relay/tcp"
 	"github.com/hairpin-turn/hairpin/relay/udp"
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
@@ -33,7 +35,7 @@ var stateRules = modelRules{
 	reservation: 30 * time.Second, relayRest: 30 * time.Second, nonce: 900 * time.Second,
 	userQuota: 4, totalQuota: 6,
 	relays: []netip.Addr{netip.MustParseAddr("198.51.100.4"), netip.MustParseAddr("198.51.100.5"), netip.MustParseAddr("2001:db8:77::4")},
-	ports:  allocation.PortRange{Min: 50001, Max: 50003},
+	ports:  allocation.PortRange{Min: 50001, Max: 50005},
 }
 
 var statePrefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.4/31"), netip.MustParsePrefix("2001:db8:77::4/128")}
@@ -80,6 +82,14 @@ func (c *modelConn) Send(head, body []byte, pad int) bool {
 func (c *modelConn) Flush()                     {}
 func (c *modelConn) RemoteAddr() netip.AddrPort { return c.tuple.Client }
 func (c *modelConn) LocalAddr() netip.AddrPort  { return c.tuple.Server }
+
+// modelStream is one that TCP allocations can be made on.
+type modelStream struct{ *modelConn }
+
+var _ tcp.Connection = modelStream{}
+
+func (modelStream) TakeOver(stream.Pipe) {}
+func (modelStream) Close()               {}
 
 // stateClient is one five-tuple with what its client knows.
 type stateClient struct {
@@ -166,7 +176,7 @@ func (d *stateDrive) connect(c *stateClient) {
 	if t := c.tuple.Transport; t == allocation.UDP {
 		c.origin = control.Origin{FiveTuple: c.tuple, Client: allocation.Client{Stream: c.conn}}
 	} else {
-		c.session = sessions{d.server, 0}.session(c.conn, t)
+		c.session = sessions{d.server, 0}.session(modelStream{c.conn}, t)
 	}
 }
 
@@ -278,7 +288,7 @@ func (d *stateDrive) sameState() error {
 		if a == nil {
 			continue
 		}
-		if a.Relayed != want.relayed || a.User != want.user || a.Expires() != want.expires || t.FindRelayed(a.Relayed, now) != a {
+		if a.Relayed != want.relayed || a.User != want.user || a.Expires() != want.expires || (t.FindRelayed(a.Relayed, now) == a) == want.tcp {
 			return fmt.Errorf("%s: %v of %q until %v, want %v of %q until %v", c.name,
 				a.Relayed, a.User, time.Duration(a.Expires()), want.relayed, want.user, time.Duration(want.expires))
 		}

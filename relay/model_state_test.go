@@ -142,6 +142,10 @@ func TestStateCanFail(t *testing.T) {
 		{"a bound peer's data come as Data", fault(dataOnChannel)},
 		{"data come from the peer's client", fault(dataFromPeersClient)},
 		{"expired allocations receive", fault(deliversToExpired)},
+		{"a client of UDP gets a TCP allocation", fault(tcpOverUDP)},
+		{"a TCP allocation has channels", fault(tcpHasChannels)},
+		{"a TCP allocation sends datagrams", fault(tcpSends)},
+		{"a TCP allocation receives datagrams", fault(tcpReceives)},
 	} {
 		t.Run(row.wrong, func(t *testing.T) {
 			t.Parallel()

@@ -130,6 +130,9 @@ func (d *stateDrive) step(s stateStep) error {
 	case stepTime:
 		d.pass(s.a, s.b)
 	case stepSweep:
+		if all := d.m.deadlines(); s.b%2 == 0 && len(all) > 0 {
+			d.moveTo(all[int(s.b)%min(len(all), 4)].Add(time.Second)) // as late as it may be
+		}
 		d.say("sweep")
 		err = d.sweep()
 	case stepClose:
@@ -182,7 +185,7 @@ func (d *stateDrive) peer(i byte) netip.AddrPort {
 	}
 	switch i / 8 % 8 {
 	case 6:
-		return netip.AddrPortFrom(of.Addr(), stateRules.ports.Min+(of.Port()-stateRules.ports.Min+1)%3)
+		return netip.AddrPortFrom(of.Addr(), stateRules.ports.Min+(of.Port()-stateRules.ports.Min+1)%5)
 	case 7:
 		return stateFoes[int(i)%len(stateFoes)]
 	}
@@ -334,6 +337,16 @@ func (d *stateDrive) allocate(c *stateClient, a, b byte) error {
 			r.unknown = true
 		case 3:
 			r.token, r.even = make([]byte, 8), true
+		}
+	case 14:
+		r.transport = 6
+		switch a >> 4 % 8 {
+		case 0:
+			r.even = true
+		case 1:
+			r.token = make([]byte, 8)
+		case 2:
+			r.family = 2
 		}
 	case 13:
 		r.additional = 1 + a>>4&1
@@ -631,7 +644,7 @@ func (d *stateDrive) lateClose(c *stateClient) {
 	}
 	d.leave()
 	d.say("%s: a connection has ended", c.name)
-	d.m.close(c.tuple, c.former[0].conn.(*modelConn))
+	d.m.close(c.tuple, c.former[0].conn.(modelStream).modelConn)
 	c.former[0].Closed()
 	c.former = c.former[1:]
 }
@@ -640,7 +653,11 @@ func (d *stateDrive) lateClose(c *stateClient) {
 func (d *stateDrive) pair(c, other *stateClient, b byte) error {
 	for _, x := range []*stateClient{c, other} {
 		if d.m.live(x.tuple) == nil {
-			if err := d.allocate(x, 15, 7); err != nil {
+			kind := byte(15)
+			if b >= 192 && x.session != nil {
+				kind = 3<<4 | 14 // a TCP allocation
+			}
+			if err := d.allocate(x, kind, 7); err != nil {
 				return err
 			}
 		}

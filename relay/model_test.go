@@ -76,6 +76,10 @@ const (
 	dataOnChannel
 	dataFromPeersClient
 	deliversToExpired
+	tcpOverUDP
+	tcpHasChannels
+	tcpSends
+	tcpReceives
 )
 
 // modelAllocation is one allocation.
@@ -85,6 +89,7 @@ type modelAllocation struct {
 	user        string
 	transaction [12]byte
 	relayed     netip.AddrPort
+	tcp         bool // a TCP allocation, which no datagram leads to
 	granted     time.Duration
 	expires     allocation.Time
 	token       []byte
@@ -249,8 +254,14 @@ func (m *model) allocate(r *modelRequest) (again *modelAllocation, code int) {
 	switch { // items 3 and 5 to 9
 	case r.transport == 0:
 		return nil, 400
+	case r.transport == 6: // RFC 6062 §5.1
+		if r.tuple.Transport == allocation.UDP && m.fault != tcpOverUDP || r.even || r.token != nil {
+			return nil, 400
+		}
 	case r.transport != 17:
 		return nil, 442
+	}
+	switch {
 	case r.token != nil && (r.even || r.family != 0 || r.additional != 0) && m.fault != tokenBesideEvenPort:
 		return nil, 400
 	case r.family != 0 && r.additional != 0:
@@ -374,7 +385,7 @@ func (m *model) granted(r *modelRequest, at netip.AddrPort, token []byte) error 
 		m.reserved[string(token)] = modelReservation{netip.AddrPortFrom(at.Addr(), at.Port()+1), m.now.Add(m.reservation)}
 	}
 	a := &modelAllocation{
-		tuple: r.tuple, conn: r.conn, user: r.credentials.user, transaction: r.transaction, relayed: at,
+		tuple: r.tuple, conn: r.conn, user: r.credentials.user, transaction: r.transaction, relayed: at, tcp: r.transport == 6,
 		granted: m.lifetimeOf(r), expires: m.now.Add(m.lifetimeOf(r)), token: token,
 		permissions: make(map[netip.Addr]allocation.Time), channels: make(map[uint16]modelChannel), byPort: make(map[netip.AddrPort]bool),
 	}
@@ -478,6 +489,9 @@ func (m *model) bind(r *modelRequest) int {
 	if code != 0 {
 		return code
 	}
+	if a.tcp && m.fault != tcpHasChannels { // it has no channels (RFC 6062 §3)
+		return 403
+	}
 	last := uint16(0x4FFF)
 	if r.olderNumber {
 		last = 0x7FFF // RFC 5766 §11
@@ -544,7 +558,7 @@ func (m *model) channelData(tuple allocation.FiveTuple, number uint16, payload [
 // deliver is RFC 8656 §11.3 and §12.7: the peer's client gets what its permissions let in, by a channel if there is one.
 func (m *model) deliver(from *modelAllocation, peer netip.AddrPort, payload []byte) *modelDelivery {
 	to := m.held[peer]
-	if to == nil || to.expires <= m.now && m.fault != deliversToExpired {
+	if to == nil || to.expires <= m.now && m.fault != deliversToExpired || from.tcp && m.fault != tcpSends || to.tcp && m.fault != tcpReceives {
 		return nil
 	}
 	if !m.permitted(to, from.relayed) && m.fault != receivesWithoutPermission {
