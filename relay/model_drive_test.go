@@ -102,9 +102,9 @@ type stateClient struct {
 
 	user    int // of stateUsers
 	nonce   string
-	made    allocation.Time // the nonce
-	relayed netip.AddrPort  // last known
-	request []byte          // last Allocate, with
+	made    allocation.Time  // the nonce
+	relayed []netip.AddrPort // last known
+	request []byte           // last Allocate, with
 	meant   modelRequest
 }
 
@@ -112,7 +112,7 @@ type stateClient struct {
 type stateDrive struct {
 	m       *model
 	elapsed time.Duration
-	died    []netip.AddrPort
+	closed  []netip.AddrPort // relayed addresses that the server gave back in this step
 
 	server    *Server
 	forwarder *forward.Forwarder // of the datagrams
@@ -141,7 +141,7 @@ func newStateDrive(rules modelRules) (*stateDrive, error) {
 	s.table, err = allocation.NewTable(allocation.Options{
 		Relay: statePrefixes, Ports: stateRules.ports, Now: now,
 		UserQuota: stateRules.userQuota, TotalQuota: stateRules.totalQuota,
-		Died: func(a *allocation.Allocation) { d.died = append(d.died, a.Relayed) },
+		Closed: func(a *allocation.Allocation) { d.closed = append(d.closed, a.Relayed) },
 	})
 	if err != nil {
 		return nil, err
@@ -277,8 +277,8 @@ func (w *modelDelivery) is(frame []byte, m *wire.Message) error {
 // sameState holds all that can be seen of the server's state against the model.
 func (d *stateDrive) sameState() error {
 	t, now := d.server.table, d.m.now
-	if got := t.Count(); got != len(d.m.held) {
-		return fmt.Errorf("%d allocations, want %d", got, len(d.m.held))
+	if got, want := t.Count(), d.m.count(""); got != want {
+		return fmt.Errorf("%d allocations, want %d", got, want)
 	}
 	for _, c := range d.clients {
 		a, want := t.Find(&c.tuple, now), d.m.live(c.tuple)
@@ -288,43 +288,66 @@ func (d *stateDrive) sameState() error {
 		if a == nil {
 			continue
 		}
-		if a.Relayed != want.relayed || a.User != want.user || a.Expires() != want.expires || (t.FindRelayed(a.Relayed, now) == a) == want.tcp {
-			return fmt.Errorf("%s: %v of %q until %v, want %v of %q until %v", c.name,
-				a.Relayed, a.User, time.Duration(a.Expires()), want.relayed, want.user, time.Duration(want.expires))
+		if a.User != want.user {
+			return fmt.Errorf("%s: the allocation is %q's, want %q's", c.name, a.User, want.user)
 		}
-		permissions := make(map[netip.Addr]allocation.Time)
-		for _, p := range a.Permissions(now) {
-			permissions[p.Peer] = p.Expires
-		}
-		maps.DeleteFunc(want.permissions, func(_ netip.Addr, until allocation.Time) bool { return until <= now })
-		if !maps.Equal(permissions, want.permissions) {
-			return fmt.Errorf("%s permits %v, want %v", c.name, permissions, want.permissions)
-		}
-		bound := 0
-		for number, w := range want.channels {
-			if w.expires <= now {
+		for family := allocation.IPv4; family <= allocation.IPv6; family++ {
+			half, want := a.Half(family), d.m.half(want, uint8(family))
+			if half != nil && half.Expires() <= now {
+				half = nil
+			}
+			if (half == nil) != (want == nil) {
+				return fmt.Errorf("%s has something of family %d: %v, want %v", c.name, family, half != nil, want != nil)
+			}
+			if half == nil {
 				continue
 			}
-			bound++
-			if channel := a.Channel(number, now); channel == nil || channel.Peer != w.peer || channel.Expires() != w.expires || a.ChannelTo(w.peer, now) != channel {
-				return fmt.Errorf("%s: channel %#x is %v, want %v", c.name, number, channel, w)
+			if err := d.sameHalf(half, want); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
-		if n := len(a.Channels(now)); n != bound {
-			return fmt.Errorf("%s has %d channels, want %d", c.name, n, bound)
+	}
+	return nil
+}
+
+// sameHalf compares what there is of one family.
+func (d *stateDrive) sameHalf(a *allocation.Allocation, want *modelHalf) error {
+	now := d.m.now
+	if a.Relayed != want.relayed || a.Expires() != want.expires || (d.server.table.FindRelayed(a.Relayed, now) == a) == want.of.tcp {
+		return fmt.Errorf("%v until %v, want %v until %v", a.Relayed, time.Duration(a.Expires()), want.relayed, time.Duration(want.expires))
+	}
+	permissions := make(map[netip.Addr]allocation.Time)
+	for _, p := range a.Permissions(now) {
+		permissions[p.Peer] = p.Expires
+	}
+	maps.DeleteFunc(want.permissions, func(_ netip.Addr, until allocation.Time) bool { return until <= now })
+	if !maps.Equal(permissions, want.permissions) {
+		return fmt.Errorf("%v permits %v, want %v", a.Relayed, permissions, want.permissions)
+	}
+	bound := 0
+	for number, w := range want.channels {
+		if w.expires <= now {
+			continue
 		}
+		bound++
+		if channel := a.Channel(number, now); channel == nil || channel.Peer != w.peer || channel.Expires() != w.expires || a.ChannelTo(w.peer, now) != channel {
+			return fmt.Errorf("channel %#x is %v, want %v", number, channel, w)
+		}
+	}
+	if n := len(a.Channels(now)); n != bound {
+		return fmt.Errorf("%d channels, want %d", n, bound)
 	}
 	return nil
 }
 
 // ended holds the allocations that ended in a step against those that the model ended.
 func (d *stateDrive) ended() error {
-	slices.SortFunc(d.died, netip.AddrPort.Compare)
+	slices.SortFunc(d.closed, netip.AddrPort.Compare)
 	slices.SortFunc(d.m.over, netip.AddrPort.Compare)
-	if !slices.Equal(d.died, d.m.over) {
-		return fmt.Errorf("ended are %v, want %v", d.died, d.m.over)
+	if !slices.Equal(d.closed, d.m.over) {
+		return fmt.Errorf("ended are %v, want %v", d.closed, d.m.over)
 	}
-	d.died, d.m.over = d.died[:0], d.m.over[:0]
+	d.closed, d.m.over = d.closed[:0], d.m.over[:0]
 	return nil
 }
 
@@ -339,7 +362,7 @@ func (d *stateDrive) moveTo(at allocation.Time) {
 func (d *stateDrive) sweep() error {
 	d.leave()
 	d.server.table.Sweep(d.m.now)
-	for _, at := range d.died {
+	for _, at := range d.closed {
 		if err := d.m.swept(at); err != nil {
 			return err
 		}

@@ -145,6 +145,9 @@ func TestStateCanFail(t *testing.T) {
 		{"a client of UDP gets a TCP allocation", fault(tcpOverUDP)},
 		{"a TCP allocation has channels", fault(tcpHasChannels)},
 		{"a TCP allocation sends datagrams", fault(tcpSends)},
+		{"both families or none", fault(bothOrNone)},
+		{"Refresh of a family is of both", fault(refreshOfBoth)},
+		{"a channel number may be bound in each family", fault(numberPerFamily)},
 		{"a TCP allocation receives datagrams", fault(tcpReceives)},
 	} {
 		t.Run(row.wrong, func(t *testing.T) {

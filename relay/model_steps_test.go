@@ -179,9 +179,9 @@ var (
 // peer is one of the addresses that steps name: the relayed one of a client, another port of its IP address, or one
 // that nobody may reach.
 func (d *stateDrive) peer(i byte) netip.AddrPort {
-	of := d.clients[int(i)%len(d.clients)].relayed
-	if !of.IsValid() {
-		of = netip.AddrPortFrom(stateRules.relays[int(i)%len(stateRules.relays)], stateRules.ports.Min)
+	of := netip.AddrPortFrom(stateRules.relays[int(i)%len(stateRules.relays)], stateRules.ports.Min)
+	if known := d.clients[int(i)%len(d.clients)].relayed; len(known) > 0 {
+		of = known[i/8%2%byte(len(known))]
 	}
 	switch i / 8 % 8 {
 	case 6:
@@ -348,13 +348,17 @@ func (d *stateDrive) allocate(c *stateClient, a, b byte) error {
 		case 2:
 			r.family = 2
 		}
-	case 13:
-		r.additional = 1 + a>>4&1
-		if a>>4&2 != 0 {
+	case 13: // most often both families
+		r.additional = 2
+		switch a >> 4 {
+		case 0:
+			r.additional = 1
+		case 1:
 			r.family = 1
-		}
-		if a>>4&4 != 0 {
+		case 2:
 			r.even, r.pair = true, true
+		case 3, 4:
+			r.even = true
 		}
 	}
 	if b&7 != 7 {
@@ -442,7 +446,7 @@ func (d *stateDrive) judgeAllocate(c *stateClient, code int, answer []byte) erro
 	if err := differ(c, fmt.Sprint("Allocate ", r), code, want); err != nil || code != 0 {
 		return err
 	}
-	relayed, _, err := m.Address(wire.AttrXORRelayedAddress)
+	relayed, err := relayedOf(answer)
 	if err != nil {
 		return err
 	}
@@ -455,25 +459,43 @@ func (d *stateDrive) judgeAllocate(c *stateClient, code int, answer []byte) erro
 	if t, ok, _ := m.ReservationToken(); ok {
 		token = t[:]
 	}
-	if (again == nil) && r.additional != 0 && !m.Has(wire.AttrAddressErrorCode) {
-		return fmt.Errorf("%s: an address of two, and nothing says why", c.name)
+	if m.Has(wire.AttrAddressErrorCode) != (r.additional != 0 && len(relayed) < 2) {
+		return fmt.Errorf("%s: of two families %v, and ADDRESS-ERROR-CODE is there: %v", c.name, relayed, m.Has(wire.AttrAddressErrorCode))
 	}
 	if again == nil {
-		if err := d.m.granted(r, relayed, token); err != nil {
+		if again, err = d.m.granted(r, relayed, token); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		again = d.m.held[relayed]
 		c.relayed = relayed
 		if token != nil {
 			d.token = token
 		}
 		d.say("%s has %v, token %x", c.name, relayed, token)
 	}
-	if relayed != again.relayed || mapped != c.tuple.Client || time.Duration(lifetime)*time.Second != again.granted || !bytes.Equal(token, again.token) {
+	if !slices.Equal(relayed, again.relayed) || mapped != c.tuple.Client || time.Duration(lifetime)*time.Second != again.granted || !bytes.Equal(token, again.token) {
 		return fmt.Errorf("%s: the answer %x tells %v, %v, %d s, %x; want %v, %v, %v, %x", c.name, answer,
 			relayed, mapped, lifetime, token, again.relayed, c.tuple.Client, again.granted, again.token)
 	}
 	return nil
+}
+
+// relayedOf reads every XOR-RELAYED-ADDRESS, in their order (RFC 8489 §14.2).
+func relayedOf(answer []byte) (all []netip.AddrPort, err error) {
+	for at := wire.HeaderSize; at < len(answer); {
+		length := int(binary.BigEndian.Uint16(answer[at+2:]))
+		if v := bytes.Clone(answer[at+4 : at+4+length]); binary.BigEndian.Uint16(answer[at:]) == uint16(wire.AttrXORRelayedAddress) {
+			for i := range v[4:] {
+				v[4+i] ^= answer[4+i]
+			}
+			ip, ok := netip.AddrFromSlice(v[4:])
+			if !ok {
+				return nil, fmt.Errorf("XOR-RELAYED-ADDRESS %x", v)
+			}
+			all = append(all, netip.AddrPortFrom(ip, binary.BigEndian.Uint16(v[2:])^binary.BigEndian.Uint16(answer[4:])))
+		}
+		at += 4 + (length+3)&^3
+	}
+	return all, nil
 }
 
 // refresh: a says lifetime and family, b how it is signed.
@@ -593,9 +615,14 @@ func (d *stateDrive) want(c *stateClient, what string, peer netip.AddrPort, w *m
 
 // channel is a number that a client has bound, or any.
 func (d *stateDrive) channel(c *stateClient, i byte) uint16 {
-	if a := d.m.live(c.tuple); a != nil && i < 192 && len(a.channels) > 0 {
-		bound := slices.Sorted(maps.Keys(a.channels))
-		return bound[int(i)%len(bound)]
+	if a := d.m.live(c.tuple); a != nil && i < 192 {
+		var bound []uint16
+		for _, h := range a.halves {
+			bound = slices.AppendSeq(bound, maps.Keys(h.channels))
+		}
+		if slices.Sort(bound); len(bound) > 0 {
+			return bound[int(i)%len(bound)]
+		}
 	}
 	return stateChannels[int(i)%len(stateChannels)]
 }
@@ -656,6 +683,8 @@ func (d *stateDrive) pair(c, other *stateClient, b byte) error {
 			kind := byte(15)
 			if b >= 192 && x.session != nil {
 				kind = 3<<4 | 14 // a TCP allocation
+			} else if b >= 128 {
+				kind = 5<<4 | 13 // both families
 			}
 			if err := d.allocate(x, kind, 7); err != nil {
 				return err
@@ -664,7 +693,7 @@ func (d *stateDrive) pair(c, other *stateClient, b byte) error {
 	}
 	for i, x := range []*stateClient{c, other} {
 		y := []*stateClient{other, c}[i]
-		at := byte(slices.Index(d.clients, y))
+		at := byte(slices.Index(d.clients, y)) + b>>6&1<<3 // and of which of its families
 		var err error
 		if b>>i&1 == 0 {
 			err = d.permit(x, 0, at, 0)

@@ -80,6 +80,9 @@ const (
 	tcpHasChannels
 	tcpSends
 	tcpReceives
+	bothOrNone
+	refreshOfBoth
+	numberPerFamily
 )
 
 // modelAllocation is one allocation.
@@ -88,15 +91,24 @@ type modelAllocation struct {
 	conn        *modelConn // that leads to its client
 	user        string
 	transaction [12]byte
-	relayed     netip.AddrPort
 	tcp         bool // a TCP allocation, which no datagram leads to
 	granted     time.Duration
-	expires     allocation.Time
 	token       []byte
+	relayed     []netip.AddrPort           // as first answered, IPv4 first
+	halves      map[uint8]*modelHalf       // by family: what is not given back
+	byPort      map[netip.AddrPort]bool    // of permitsByPort alone
+}
+
+// modelHalf is what an allocation has of one family (RFC 8656 §8.1).
+type modelHalf struct {
+	of          *modelAllocation
+	relayed     netip.AddrPort
+	expires     allocation.Time
 	permissions map[netip.Addr]allocation.Time // until when
-	byPort      map[netip.AddrPort]bool        // of permitsByPort alone
 	channels    map[uint16]modelChannel
 }
+
+func familyNumber(ip netip.Addr) uint8 { return uint8(allocation.FamilyOf(ip)) }
 
 type modelChannel struct {
 	peer    netip.AddrPort
@@ -113,17 +125,17 @@ type model struct {
 	modelRules
 	now      allocation.Time
 	byTuple  map[allocation.FiveTuple]*modelAllocation
-	held     map[netip.AddrPort]*modelAllocation // by relayed transport address: those that are not given back, expired or not
+	held     map[netip.AddrPort]*modelHalf // by relayed transport address: those that are not given back, expired or not
 	reserved map[string]modelReservation         // by RESERVATION-TOKEN
 	resting  map[netip.AddrPort]allocation.Time
-	over     []netip.AddrPort // relayed addresses of allocations that the last step ended
+	over     []netip.AddrPort // relayed addresses that the last step gave back
 	spent    map[string]int   // of quotaNeverGivenBack alone
 }
 
 func newModel(r modelRules) *model {
 	return &model{
 		modelRules: r,
-		byTuple:    make(map[allocation.FiveTuple]*modelAllocation), held: make(map[netip.AddrPort]*modelAllocation),
+		byTuple:    make(map[allocation.FiveTuple]*modelAllocation), held: make(map[netip.AddrPort]*modelHalf),
 		reserved: make(map[string]modelReservation), resting: make(map[netip.AddrPort]allocation.Time),
 		spent: make(map[string]int),
 	}
@@ -208,10 +220,29 @@ func (m *model) key(t allocation.FiveTuple) allocation.FiveTuple {
 // live is the allocation of a five-tuple.
 func (m *model) live(t allocation.FiveTuple) *modelAllocation {
 	a := m.byTuple[m.key(t)]
-	if a == nil || a.expires <= m.now {
+	if a == nil || m.half(a, 1) == nil && m.half(a, 2) == nil {
 		return nil
 	}
 	return a
+}
+
+// half is what of an allocation serves a family now.
+func (m *model) half(a *modelAllocation, family uint8) *modelHalf {
+	if h := a.halves[family]; h != nil && h.expires > m.now {
+		return h
+	}
+	return nil
+}
+
+// count is how many allocations there are, of a user or of all.
+func (m *model) count(user string) int {
+	all := make(map[*modelAllocation]bool)
+	for _, h := range m.held {
+		if user == "" || h.of.user == user {
+			all[h.of] = true
+		}
+	}
+	return len(all)
 }
 
 // mine is the allocation that a request other than Allocate is about (RFC 8656 §5).
@@ -274,18 +305,16 @@ func (m *model) allocate(r *modelRequest) (again *modelAllocation, code int) {
 		return nil, 400
 	}
 	if stale := m.byTuple[m.key(r.tuple)]; stale != nil {
-		m.end(stale)
+		m.endAll(stale)
 	}
-	mine := 0
-	for _, a := range m.held {
-		if a.user == r.credentials.user || m.fault == quotaOfAll {
-			mine++
-		}
-	}
-	if m.fault == quotaNeverGivenBack {
+	mine := m.count(r.credentials.user)
+	switch m.fault {
+	case quotaOfAll:
+		mine = m.count("")
+	case quotaNeverGivenBack:
 		mine = m.spent[r.credentials.user]
 	}
-	if len(m.held) >= m.totalQuota {
+	if m.count("") >= m.totalQuota {
 		return nil, 508
 	}
 	if mine >= m.userQuota {
@@ -297,17 +326,28 @@ func (m *model) allocate(r *modelRequest) (again *modelAllocation, code int) {
 		}
 		return nil, 0
 	}
-	if !slices.ContainsFunc(m.relays, func(ip netip.Addr) bool { return m.room(ip, r) }) {
+	// Item 9: of two families one will do.
+	if !slices.ContainsFunc(r.families(), func(f uint8) bool { return m.room(f, r) }) {
 		return nil, 508
 	}
 	return nil, 0
 }
 
-// room says whether an address has a port of the wanted kind.
-func (m *model) room(ip netip.Addr, r *modelRequest) bool {
-	for port := int(m.ports.Min); port <= int(m.ports.Max); port++ {
-		if m.fits(netip.AddrPortFrom(ip, uint16(port)), r) == nil {
-			return true
+// families are those that an Allocate without token asks for. A TCP allocation has one.
+func (r *modelRequest) families() []uint8 {
+	if r.additional != 0 && r.transport == 17 {
+		return []uint8{1, 2}
+	}
+	return []uint8{max(r.family, 1)}
+}
+
+// room says whether there is a relayed transport address of the wanted kind.
+func (m *model) room(family uint8, r *modelRequest) bool {
+	for _, ip := range m.relays {
+		for port := int(m.ports.Min); familyNumber(ip) == family && port <= int(m.ports.Max); port++ {
+			if m.fits(netip.AddrPortFrom(ip, uint16(port)), r) == nil {
+				return true
+			}
 		}
 	}
 	return false
@@ -315,12 +355,11 @@ func (m *model) room(ip netip.Addr, r *modelRequest) bool {
 
 // fits says why a transport address may not be what an Allocate without token is given; nil: it may.
 func (m *model) fits(at netip.AddrPort, r *modelRequest) error {
-	family := max(r.family, 1)
 	above := netip.AddrPortFrom(at.Addr(), at.Port()+1)
 	switch {
 	case !slices.Contains(m.relays, at.Addr()) || !m.ports.Contains(at.Port()):
 		return errors.New("it is none of this server's")
-	case uint8(allocation.FamilyOf(at.Addr())) != family:
+	case !slices.Contains(r.families(), familyNumber(at.Addr())):
 		return errors.New("it is of the other family")
 	case m.taken(at):
 		return errors.New("it is somebody's, reserved or at rest")
@@ -355,70 +394,107 @@ func (m *model) untouched(ip netip.Addr) bool {
 }
 
 // granted judges what the server drew for a request that allocate let through, and makes the allocation.
-func (m *model) granted(r *modelRequest, at netip.AddrPort, token []byte) error {
+func (m *model) granted(r *modelRequest, relayed []netip.AddrPort, token []byte) (*modelAllocation, error) {
 	if (token != nil) != (r.pair && r.token == nil) {
-		return fmt.Errorf("RESERVATION-TOKEN: %x", token)
+		return nil, fmt.Errorf("RESERVATION-TOKEN: %x", token)
 	}
 	if r.token != nil {
-		if want := m.reserved[string(r.token)].at; at != want {
-			return fmt.Errorf("the token was for %v, got %v", want, at)
+		if want := m.reserved[string(r.token)].at; len(relayed) != 1 || relayed[0] != want {
+			return nil, fmt.Errorf("the token was for %v, got %v", want, relayed)
 		}
 		if m.fault != tokenWorksTwice {
 			delete(m.reserved, string(r.token))
 		}
-	} else {
-		if err := m.fits(at, r); err != nil {
+	} else if err := m.judgeDrawn(r, relayed); err != nil {
+		return nil, err
+	}
+	if token != nil {
+		if _, ok := m.reserved[string(token)]; ok {
+			return nil, fmt.Errorf("RESERVATION-TOKEN %x twice", token)
+		}
+		m.reserved[string(token)] = modelReservation{netip.AddrPortFrom(relayed[0].Addr(), relayed[0].Port()+1), m.now.Add(m.reservation)}
+	}
+	a := &modelAllocation{
+		tuple: r.tuple, conn: r.conn, user: r.credentials.user, transaction: r.transaction, tcp: r.transport == 6,
+		granted: m.lifetimeOf(r), token: token, relayed: relayed,
+		halves: make(map[uint8]*modelHalf), byPort: make(map[netip.AddrPort]bool),
+	}
+	for _, at := range relayed {
+		h := &modelHalf{
+			of: a, relayed: at, expires: m.now.Add(a.granted),
+			permissions: make(map[netip.Addr]allocation.Time), channels: make(map[uint16]modelChannel),
+		}
+		a.halves[familyNumber(at.Addr())], m.held[at] = h, h
+	}
+	m.byTuple[m.key(r.tuple)] = a
+	m.spent[a.user]++
+	return a, nil
+}
+
+// judgeDrawn says what is wrong with relayed transport addresses that the server drew.
+func (m *model) judgeDrawn(r *modelRequest, relayed []netip.AddrPort) error {
+	drawn := make(map[uint8]bool)
+	for _, at := range relayed {
+		f := familyNumber(at.Addr())
+		if err := m.fits(at, r); err != nil || drawn[f] {
 			return fmt.Errorf("relayed transport address %v: %w", at, err)
 		}
+		drawn[f] = true
 		// A permission is per IP address, so clients share one only where they must.
-		lonely := func(ip netip.Addr) bool {
-			return allocation.FamilyOf(ip) == allocation.FamilyOf(at.Addr()) && m.untouched(ip)
-		}
+		lonely := func(ip netip.Addr) bool { return familyNumber(ip) == f && m.untouched(ip) }
 		if slices.ContainsFunc(m.relays, lonely) && !lonely(at.Addr()) {
 			return fmt.Errorf("%v shares its address, while another has nobody", at)
 		}
 	}
-	if token != nil {
-		if _, ok := m.reserved[string(token)]; ok {
-			return fmt.Errorf("RESERVATION-TOKEN %x twice", token)
+	for _, f := range r.families() {
+		if !drawn[f] && (m.room(f, r) || m.fault == bothOrNone) {
+			return fmt.Errorf("%v: nothing of family %d, of which there is some", relayed, f)
 		}
-		m.reserved[string(token)] = modelReservation{netip.AddrPortFrom(at.Addr(), at.Port()+1), m.now.Add(m.reservation)}
 	}
-	a := &modelAllocation{
-		tuple: r.tuple, conn: r.conn, user: r.credentials.user, transaction: r.transaction, relayed: at, tcp: r.transport == 6,
-		granted: m.lifetimeOf(r), expires: m.now.Add(m.lifetimeOf(r)), token: token,
-		permissions: make(map[netip.Addr]allocation.Time), channels: make(map[uint16]modelChannel), byPort: make(map[netip.AddrPort]bool),
-	}
-	m.byTuple[m.key(r.tuple)], m.held[at] = a, a
-	m.spent[a.user]++
 	return nil
 }
 
-// end gives an allocation back: its relayed transport address rests from now on.
-func (m *model) end(a *modelAllocation) {
-	delete(m.held, a.relayed)
-	if m.byTuple[m.key(a.tuple)] == a {
+// end gives one half back: its relayed transport address rests from now on.
+func (m *model) end(h *modelHalf) {
+	a := h.of
+	delete(m.held, h.relayed)
+	delete(a.halves, familyNumber(h.relayed.Addr()))
+	if len(a.halves) == 0 && m.byTuple[m.key(a.tuple)] == a {
 		delete(m.byTuple, m.key(a.tuple))
 	}
-	m.resting[a.relayed] = m.now.Add(m.relayRest)
-	m.over = append(m.over, a.relayed)
-	a.expires = 0
+	m.resting[h.relayed] = m.now.Add(m.relayRest)
+	m.over = append(m.over, h.relayed)
 }
 
-// refresh is RFC 8656 §8.2; lifetime is what is answered.
+func (m *model) endAll(a *modelAllocation) {
+	for _, h := range a.halves {
+		m.end(h)
+	}
+}
+
+// refresh is RFC 8656 §8.2, and §8.1 where there are two families; lifetime is what is answered.
 func (m *model) refresh(r *modelRequest) (lifetime time.Duration, code int) {
 	a, code := m.mine(r)
+	zero := r.lifetime != nil && *r.lifetime == 0 && m.fault != zeroIsDefault
 	switch {
 	case code != 0:
 		return 0, code
-	case r.family != 0 && allocation.Family(r.family) != allocation.FamilyOf(a.relayed.Addr()) && m.fault != refreshOfOtherFamily:
+	case r.family != 0 && m.half(a, r.family) == nil && m.fault != refreshOfOtherFamily:
 		return 0, 443
-	case r.lifetime != nil && *r.lifetime == 0 && m.fault != zeroIsDefault:
-		m.end(a)
-		return 0, 0
 	}
-	if m.fault != refreshKeepsLifetime {
-		a.expires = m.now.Add(m.lifetimeOf(r))
+	for family, h := range a.halves {
+		if r.family != 0 && family != r.family && m.fault != refreshOfBoth && m.fault != refreshOfOtherFamily {
+			continue
+		}
+		switch {
+		case zero:
+			m.end(h)
+		case h.expires > m.now && m.fault != refreshKeepsLifetime:
+			h.expires = m.now.Add(m.lifetimeOf(r))
+		}
+	}
+	if zero {
+		return 0, 0
 	}
 	return m.lifetimeOf(r), 0
 }
@@ -442,45 +518,34 @@ func (m *model) createPermission(r *modelRequest) int {
 	}
 	code = 0
 	for _, p := range r.peers {
-		if allocation.FamilyOf(p.Addr()) != allocation.FamilyOf(a.relayed.Addr()) {
-			return 443
-		}
-		if !m.allows(p.Addr()) {
+		switch {
+		case m.half(a, familyNumber(p.Addr())) == nil:
+			return 443 // wherever it stands
+		case !m.allows(p.Addr()):
 			code = 403
-			if m.fault != permitsSomeOfMany {
-				break
-			}
-		}
-		if m.fault == permitsSomeOfMany && m.allows(p.Addr()) {
+		case m.fault == permitsSomeOfMany:
 			m.permit(a, p)
 		}
 	}
-	if code != 0 {
-		// Of another family is worse, wherever it stands.
+	if code == 0 {
 		for _, p := range r.peers {
-			if allocation.FamilyOf(p.Addr()) != allocation.FamilyOf(a.relayed.Addr()) {
-				return 443
-			}
+			m.permit(a, p)
 		}
-		return code
 	}
-	for _, p := range r.peers {
-		m.permit(a, p)
-	}
-	return 0
+	return code
 }
 
 func (m *model) permit(a *modelAllocation, p netip.AddrPort) {
-	a.permissions[p.Addr()] = m.now.Add(m.permission)
+	m.half(a, familyNumber(p.Addr())).permissions[p.Addr()] = m.now.Add(m.permission)
 	a.byPort[p] = true
 }
 
 // permitted is RFC 8656 §9: by IP address, whatever the port.
-func (m *model) permitted(a *modelAllocation, p netip.AddrPort) bool {
-	if m.fault == permitsByPort && !a.byPort[p] {
+func (m *model) permitted(h *modelHalf, p netip.AddrPort) bool {
+	if m.fault == permitsByPort && !h.of.byPort[p] {
 		return false
 	}
-	return a.permissions[p.Addr()] > m.now
+	return h.permissions[p.Addr()] > m.now
 }
 
 // bind is RFC 8656 §12.2, with the cool-down of §12.
@@ -500,22 +565,31 @@ func (m *model) bind(r *modelRequest) int {
 		return 400
 	}
 	p := r.peers[0]
-	for number, c := range a.channels {
-		if c.expires.Add(m.channelRest) <= m.now {
+	for family, h := range a.halves {
+		if h.expires <= m.now {
 			continue
 		}
-		if number == r.number && c.peer != p && m.fault != conflictOfNumberForgotten ||
-			number != r.number && c.peer == p && m.fault != conflictOfPeerForgotten {
-			return 400
+		for number, c := range h.channels {
+			if c.expires.Add(m.channelRest) <= m.now {
+				continue
+			}
+			if family != familyNumber(p.Addr()) && m.fault == numberPerFamily && len(a.halves) == 2 {
+				continue
+			}
+			if number == r.number && c.peer != p && m.fault != conflictOfNumberForgotten ||
+				number != r.number && c.peer == p && m.fault != conflictOfPeerForgotten {
+				return 400
+			}
 		}
 	}
+	h := m.half(a, familyNumber(p.Addr()))
 	switch {
-	case allocation.FamilyOf(p.Addr()) != allocation.FamilyOf(a.relayed.Addr()):
+	case h == nil:
 		return 443
 	case !m.allows(p.Addr()), !m.ports.Contains(p.Port()) && m.fault != bindsAnyPort:
 		return 403
 	}
-	a.channels[r.number] = modelChannel{p, m.now.Add(m.channel)}
+	h.channels[r.number] = modelChannel{p, m.now.Add(m.channel)}
 	if m.fault != channelPermitsNobody {
 		m.permit(a, p)
 	}
@@ -530,13 +604,17 @@ type modelDelivery struct {
 	payload []byte
 }
 
-// send is RFC 8656 §11.2: a Send indication.
+// send is RFC 8656 §11.2: a Send indication, which leaves from the half of the peer's family (RFC 8656 §7.2).
 func (m *model) send(tuple allocation.FiveTuple, peer netip.AddrPort, payload []byte) *modelDelivery {
 	a := m.live(tuple)
-	if a == nil || !m.permitted(a, peer) && m.fault != sendsWithoutPermission {
+	if a == nil {
 		return nil
 	}
-	return m.deliver(a, peer, payload)
+	h := m.half(a, familyNumber(peer.Addr()))
+	if h == nil || !m.permitted(h, peer) && m.fault != sendsWithoutPermission {
+		return nil
+	}
+	return m.deliver(h, peer, payload)
 }
 
 // channelData is RFC 8656 §12.6.
@@ -545,28 +623,32 @@ func (m *model) channelData(tuple allocation.FiveTuple, number uint16, payload [
 	if a == nil {
 		return nil
 	}
-	c := a.channels[number]
-	if m.fault == channelOfAnyNumber && len(a.channels) > 0 {
-		c = a.channels[slices.Min(slices.Collect(maps.Keys(a.channels)))]
+	for _, h := range a.halves {
+		c := h.channels[number]
+		if m.fault == channelOfAnyNumber && len(h.channels) > 0 {
+			c = h.channels[slices.Min(slices.Collect(maps.Keys(h.channels)))]
+		}
+		if h.expires <= m.now || c.expires <= m.now || m.fault == channelNeedsPermission && !m.permitted(h, c.peer) {
+			continue
+		}
+		return m.deliver(h, c.peer, payload)
 	}
-	if c.expires <= m.now || m.fault == channelNeedsPermission && !m.permitted(a, c.peer) {
-		return nil
-	}
-	return m.deliver(a, c.peer, payload)
+	return nil
 }
 
 // deliver is RFC 8656 §11.3 and §12.7: the peer's client gets what its permissions let in, by a channel if there is one.
-func (m *model) deliver(from *modelAllocation, peer netip.AddrPort, payload []byte) *modelDelivery {
+func (m *model) deliver(from *modelHalf, peer netip.AddrPort, payload []byte) *modelDelivery {
 	to := m.held[peer]
-	if to == nil || to.expires <= m.now && m.fault != deliversToExpired || from.tcp && m.fault != tcpSends || to.tcp && m.fault != tcpReceives {
+	if to == nil || to.expires <= m.now && m.fault != deliversToExpired ||
+		from.of.tcp && m.fault != tcpSends || to.of.tcp && m.fault != tcpReceives {
 		return nil
 	}
 	if !m.permitted(to, from.relayed) && m.fault != receivesWithoutPermission {
 		return nil
 	}
-	d := &modelDelivery{to: to.conn, from: from.relayed, payload: payload}
+	d := &modelDelivery{to: to.of.conn, from: from.relayed, payload: payload}
 	if m.fault == dataFromPeersClient {
-		d.from = from.tuple.Client
+		d.from = from.of.tuple.Client
 	}
 	for number, c := range to.channels {
 		if c.peer == from.relayed && c.expires > m.now && m.fault != dataOnChannel {
@@ -578,14 +660,14 @@ func (m *model) deliver(from *modelAllocation, peer netip.AddrPort, payload []by
 
 // close is the end of a connection, and with it of the allocation that was made on it (RFC 8656 §3.1).
 func (m *model) close(tuple allocation.FiveTuple, conn *modelConn) {
-	a := m.live(tuple)
+	a := m.byTuple[m.key(tuple)]
 	if a == nil || m.fault == closeEndsNobody || a.conn != conn && m.fault != closeEndsSuccessor {
 		return
 	}
-	m.end(a)
+	m.endAll(a)
 }
 
-// swept is told which allocations the sweeper gave back.
+// swept is told what the sweeper gave back.
 func (m *model) swept(at netip.AddrPort) error {
 	a := m.held[at]
 	switch {
@@ -598,7 +680,7 @@ func (m *model) swept(at netip.AddrPort) error {
 	return nil
 }
 
-// late is an allocation that the sweeper should have given back: a second is all that it may take.
+// late is what the sweeper should have given back: a second is all that it may take.
 func (m *model) late() (netip.AddrPort, bool) {
 	for at, a := range m.held {
 		if a.expires.Add(time.Second) <= m.now {
