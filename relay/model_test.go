@@ -94,9 +94,9 @@ type modelAllocation struct {
 	tcp         bool // a TCP allocation, which no datagram leads to
 	granted     time.Duration
 	token       []byte
-	relayed     []netip.AddrPort           // as first answered, IPv4 first
-	halves      map[uint8]*modelHalf       // by family: what is not given back
-	byPort      map[netip.AddrPort]bool    // of permitsByPort alone
+	relayed     []netip.AddrPort        // as first answered, IPv4 first
+	halves      map[uint8]*modelHalf    // by family: what is not given back
+	byPort      map[netip.AddrPort]bool // of permitsByPort alone
 }
 
 // modelHalf is what an allocation has of one family (RFC 8656 §8.1).
@@ -126,7 +126,7 @@ type model struct {
 	now      allocation.Time
 	byTuple  map[allocation.FiveTuple]*modelAllocation
 	held     map[netip.AddrPort]*modelHalf // by relayed transport address: those that are not given back, expired or not
-	reserved map[string]modelReservation         // by RESERVATION-TOKEN
+	reserved map[string]modelReservation   // by RESERVATION-TOKEN
 	resting  map[netip.AddrPort]allocation.Time
 	over     []netip.AddrPort // relayed addresses that the last step gave back
 	spent    map[string]int   // of quotaNeverGivenBack alone

@@ -45,6 +45,7 @@ func TestRegressions(t *testing.T) {
 		{"CVE-2026-73215", "EVEN-PORT without R took the port above for ever", regressEvenPort},
 		{"CVE-2026-73216", "an allocation that waits to be moved counted on no quota", regressMobilityQuota},
 		{"CVE-2026-104074", "a reason phrase told what the stack held", regressReason},
+		{"RFC 8016 resumed in floods", "each resumption cost a session", regressMobilityFlood},
 		{"coturn pull request 1969", "whoever had a ticket and an account of his own got an allocation", regressMobilityOwner},
 		{"coturn pull request 2056", "port 65535 was given to two when even ports ran out", regressLastPort},
 		{"coturn pull request 2075", "attributes behind MESSAGE-INTEGRITY counted", regressBehindIntegrity},
@@ -73,7 +74,7 @@ func (s *served) alive(t *testing.T) {
 func (s *served) nothingFrom(t *testing.T, w way, sent string) {
 	t.Helper()
 	c := s.call(t, w)
-	c.send([]byte(sent))
+	_, _ = c.conn.Write([]byte(sent)) // the end may come before all of it has left
 	c.closed()
 }
 
@@ -510,39 +511,69 @@ func regressLastPort(t *testing.T) {
 	}
 }
 
-// mobilityTicket is MOBILITY-TICKET (RFC 8016 §3.1).
-const mobilityTicket = stun.AttrType(0x8030)
-
 func regressMobilityQuota(t *testing.T) {
 	const quota = 3
 	s := conforming(t, func(c *relay.Config) { c.UserQuota, c.TotalQuota = quota, 2*quota })
-	for range 5 * quota {
+	for range quota { // each waits for its client to come back
 		c := s.call(t, overTCP)
-		c.request(stun.MethodAllocate, udpTransport, raw(mobilityTicket))
+		c.mobile()
 		c.conn.Close()
-		if n := s.Count(); n > quota {
+	}
+	for range 5 * quota {
+		for _, w := range []way{overTCP, overUDP} {
+			s.call(t, w).request(stun.MethodAllocate, udpTransport, raw(attrTicket)).want(t, 486)
+		}
+		if n := s.Count(); n != quota {
 			t.Fatalf("alice has %d allocations, may have %d", n, quota)
 		}
 	}
+	s.call(t, overTCP).as("bob", "builder").allocate()
+}
+
+func regressMobilityFlood(t *testing.T) {
+	s := conforming(t, func(c *relay.Config) { c.UserQuota, c.TotalQuota = 1, 2 })
+	a := s.call(t, overUDP)
+	ticket := a.mobile()
+	relayed := a.relayed
+	bounded(t, 2<<20, func() {
+		for i := range 200 {
+			c := s.call(t, overUDP)
+			old := ticket
+			ticket = c.move(ticket)
+			// What was used opens nothing.
+			s.call(t, overUDP).request(stun.MethodRefresh, raw(attrTicket, old...)).want(t, 400)
+			if n := s.Count(); n != 1 {
+				t.Fatalf("%d moves have made %d allocations of one", i+1, n)
+			}
+			c.conn.Close()
+		}
+		s.dismiss()
+	})
+	last := s.call(t, overUDP)
+	last.move(ticket)
+	b := s.call(t, overUDP).as("bob", "builder")
+	b.allocate()
+	b.permit(relayed)
+	last.permit(b.relayed)
+	last.sendTo(b.relayed, []byte("still there"))
+	b.wantData(relayed, []byte("still there"))
 }
 
 func regressMobilityOwner(t *testing.T) {
 	s := conforming(t, nil)
 	for _, w := range []way{overUDP, overTCP} {
 		a := s.call(t, w)
-		ticket := a.allocate(raw(mobilityTicket)).get(mobilityTicket)
-		if ticket == nil {
-			ticket = []byte("no such thing here")
+		ticket := a.mobile()
+		established := s.call(t, w).as("bob", "builder")
+		established.allocate()
+		for _, mallory := range []*caller{established, s.call(t, w).as("bob", "builder"), s.call(t, overUDP6).as("bob", "builder")} {
+			mallory.request(stun.MethodRefresh, raw(attrTicket, ticket...)).want(t, 441)
+			mallory.request(stun.MethodRefresh, raw(attrTicket, ticket...), lifetime(0)).want(t, 441)
 		}
-		b := s.call(t, w).as("bob", "builder")
-		b.allocate()
-		for _, mallory := range []*caller{b, s.call(t, w).as("bob", "builder")} {
-			if code := mallory.request(stun.MethodRefresh, raw(mobilityTicket, ticket...)).code(); code == 0 && mallory != b {
-				t.Error("bob moves alice's allocation")
-			}
-		}
-		if b.relayed == a.relayed {
-			t.Errorf("both have %v", a.relayed)
+		for i := range ticket { // nor does a ticket of one's own making
+			forged := bytes.Clone(ticket)
+			forged[i] ^= 1
+			s.call(t, w).request(stun.MethodRefresh, raw(attrTicket, forged...)).want(t, 400)
 		}
 		a.request(stun.MethodRefresh).want(t, 0) // it is where it was
 	}
