@@ -117,7 +117,7 @@ func TestOpenAPI(t *testing.T) {
 			401: {closed, path + "?service=turn", 1},
 			403: {unsafe, path + "?service=turn", 1},
 			404: {open, path + "?service=turn&listener=none", 1},
-			429: {busy, path + "?service=turn", burstSeconds + 1},
+			429: {busy, path + "?service=turn", int(rateBurst.Seconds()) + 1},
 		}
 		for status, response := range operation.Responses {
 			code, _ := strconv.Atoi(status)

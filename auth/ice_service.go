@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hairpin-turn/hairpin/relay/rate"
 )
 
 // Limits and defaults of the ICE credential service.
@@ -27,6 +29,9 @@ const (
 
 	// maxQuoted is how much of a wrong value an answer repeats, in bytes.
 	maxQuoted = 64
+
+	// rateBurst is for how long a source may save up requests, to make them at once.
+	rateBurst = 10 * time.Second
 )
 
 // ICEListener is one address that an ICE configuration can send a browser to.
@@ -89,7 +94,7 @@ type ICEServiceOptions struct {
 // absent, names of parameters are taken in upper and lower case, and unknown ones are ignored. Nothing is logged.
 func NewICEService(a *Authenticator, o ICEServiceOptions) (http.Handler, error) {
 	var faults []error
-	s := &iceService{auth: a, options: o, limit: newRateLimit(o.Rate)}
+	s := &iceService{auth: a, options: o, limit: rate.New[netip.Prefix](o.Rate, rateBurst)}
 	if o.Listeners == nil {
 		faults = append(faults, errors.New("auth: ICE service: Listeners is nil; give a function that lists what clients can connect to"))
 	}
@@ -118,7 +123,7 @@ type iceService struct {
 	auth    *Authenticator
 	options ICEServiceOptions
 	keys    [][sha256.Size]byte
-	limit   *rateLimit
+	limit   *rate.Limit[netip.Prefix]
 }
 
 // Token is the answer of the TURN REST API, draft-uberti-behave-turn-rest-00 §2.2.
@@ -179,7 +184,7 @@ func (s *iceService) issue(r *http.Request) (Token, string, error) {
 	q, err := parseICEQuery(r.URL.RawQuery)
 	shown := shownKey(r, q)
 	if !s.knows(shown) {
-		if wait := s.limit.admit(sourceOf(r), s.auth.now()); wait > 0 {
+		if wait := s.limit.Admit(sourceOf(r), 1, s.auth.now().UnixNano()); wait > 0 {
 			return Token{}, "", &refusal{status: http.StatusTooManyRequests, wait: wait, Reason: "too many requests from this address; wait, or show the API key"}
 		}
 		if err := s.admits(r, shown); err != nil {
@@ -268,13 +273,7 @@ func sourceOf(r *http.Request) netip.Prefix {
 	if err != nil {
 		return netip.Prefix{} // not a network of addresses: all of it is one source
 	}
-	ip := at.Addr().Unmap().WithZone("")
-	bits := 32
-	if ip.Is6() {
-		bits = 64
-	}
-	source, _ := ip.Prefix(bits)
-	return source
+	return rate.Source(at.Addr())
 }
 
 // allowOrigin is the CORS protocol: it tells a browser which pages may read the answer. There are no cookies here, and

@@ -19,7 +19,8 @@ const modulePath = "github.com/hairpin-turn/hairpin"
 // floors says which rooms of the module a room may import. Imports go downwards only; control and forward, side by
 // side, meet in allocation. Commands and what is under deploy may import every room. Tests are free.
 var floors = map[string][]string{
-	"auth":             {},
+	"relay/rate":       {},
+	"auth":             {"relay/rate"},
 	"relay/wire":       {},
 	"relay/udp":        {},
 	"relay/peers":      {},
@@ -29,7 +30,7 @@ var floors = map[string][]string{
 	"relay/stream":     {"relay/wire"},
 	"relay/forward":    {"relay/allocation", "relay/peers", "relay/quality", "relay/udp", "relay/wire"},
 	"relay/tcp":        {"relay/allocation", "relay/stream", "relay/wire"},
-	"relay/control":    {"auth", "relay/allocation", "relay/peers", "relay/tcp", "relay/wire"},
+	"relay/control":    {"auth", "relay/allocation", "relay/peers", "relay/rate", "relay/tcp", "relay/wire"},
 	"relay":            {"auth", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/secure", "relay/stream", "relay/tcp", "relay/udp", "relay/wire"},
 	"metrics":          {"auth", "relay", "relay/allocation", "relay/control", "relay/events", "relay/forward", "relay/peers", "relay/quality", "relay/stream", "relay/tcp", "relay/udp", "relay/wire"},
 	"relay/proxy":      {},
