@@ -262,11 +262,13 @@ func (t *Table) Disconnect(ft *FiveTuple, connection Stream) {
 	if a == nil || a.Client.Stream != connection {
 		return
 	}
+	now := t.Now()
 	if !a.Mobile() {
-		t.Delete(a, ConnectionClosed)
+		if t.Find(ft, now) != nil { // else it has expired, and is the sweeper's
+			t.Delete(a, ConnectionClosed)
+		}
 		return
 	}
-	now := t.Now()
 	t.moving.Lock()
 	defer t.moving.Unlock()
 	t.mu.Lock()
