@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -40,8 +41,22 @@ func parseEphemeral(name []byte) (expires time.Time, ok bool) {
 	return time.Unix(seconds, 0), true
 }
 
-func allDigits(b []byte) bool {
-	for _, c := range b {
+// ephemeralAccount is ":<id>" or "<id>:" of an ephemeral name, the part that is the same in all of an id, and empty where
+// there is no id.
+// The colon sets it apart from a static user of that name: an ICE service may sign any id that it is asked for.
+func ephemeralAccount(name string) string {
+	first, last := strings.IndexByte(name, ':'), strings.LastIndexByte(name, ':')
+	switch {
+	case first < 0 || first == len(name)-1 || last == 0:
+		return ""
+	case allDigits(name[:first]):
+		return name[first:]
+	}
+	return name[:last+1]
+}
+
+func allDigits[T string | []byte](b T) bool {
+	for _, c := range []byte(b) {
 		if c < '0' || c > '9' {
 			return false
 		}

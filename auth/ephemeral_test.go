@@ -55,6 +55,26 @@ func TestParseEphemeral(t *testing.T) {
 	}
 }
 
+func TestEphemeralAccount(t *testing.T) {
+	for name, want := range map[string]string{
+		"1735689600:alice":    ":alice",
+		"1735689601:alice":    ":alice",
+		"alice:1735689600":    "alice:",
+		"1735689600:a:b:7":    ":a:b:7",
+		"a:b:1735689600":      "a:b:",
+		"42:1735689600":       ":1735689600",
+		"1735689600":          "",
+		"1735689600:":         "",
+		":1735689600":         "",
+		"1735689600::":        "::",
+		"1735689600:zo\u00eb": ":zo\u00eb",
+	} {
+		if got := ephemeralAccount(name); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestIssueIsWhatPionMakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // so that both see the same second
 		const secret = "a secret"

@@ -11,6 +11,7 @@ import (
 // Identity is who sent a message, proven.
 type Identity struct {
 	User    string    // as sent; static names share the memory of the configuration
+	Account string    // the part of User that is the same for all ephemeral credentials of an id; empty: User
 	Key     Key       `json:"-" yaml:"-"` // for the integrity of the answer
 	Expires time.Time // of an ephemeral credential or an access token; zero: static, never
 
@@ -88,6 +89,7 @@ func (a *Authenticator) Verify(c *Claim, check func(key []byte) bool) (Identity,
 		id.User = static.name
 	case found:
 		id.User, id.Expires = string(c.Username), expires
+		id.Account = ephemeralAccount(id.User)
 	case known || ephemeral:
 		return Identity{}, ErrWrongPassword
 	default:

@@ -36,9 +36,10 @@ var (
 	eventsDesc      = describe("events_total", "Lines of the event stream by what became of them: written, lost as the queue was full, lost as the target did not take them.", "result")
 	unexposedDesc   = describe("allocations_unexposed", "Live allocations without series of their own.")
 
-	allocationBytesDesc   = describe("allocation_bytes_total", "Bytes of application data of one live allocation.", allocationLabels...)
-	allocationPacketsDesc = describe("allocation_packets_total", "Packets of application data of one live allocation.", allocationLabels...)
-	allocationDroppedDesc = describe("allocation_dropped_packets_total", "Packets of one live allocation that were not relayed.", allocationLabels...)
+	allocationBytesDesc     = describe("allocation_bytes_total", "Bytes of application data of one live allocation.", allocationLabels...)
+	allocationPacketsDesc   = describe("allocation_packets_total", "Packets of application data of one live allocation.", allocationLabels...)
+	allocationDroppedDesc   = describe("allocation_dropped_packets_total", "Packets of one live allocation that were not relayed.", allocationLabels...)
+	allocationBandwidthDesc = describe("allocation_bandwidth_dropped_packets_total", "Those of them that were beyond the allocation's bandwidth or its user's, where there is a limit.", allocationLabels...)
 )
 
 var allocationLabels = []string{"allocation", "user", "listener", "client", "relay", "direction"}
@@ -174,7 +175,7 @@ func (s sink) histogram(d *prometheus.Desc, h relay.Histogram) {
 	s <- prometheus.MustNewConstHistogram(d, h.Count, h.Sum, buckets)
 }
 
-// maxLabel bounds a label's value, in bytes: a user name may have 508 of them, and each stands in ten series.
+// maxLabel bounds a label's value, in bytes: a user name may have 508 of them, and each stands in twelve series.
 const maxLabel = 128
 
 // label makes a text that others chose fit for a label: valid UTF-8, without which a scrape fails, and bounded.

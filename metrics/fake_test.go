@@ -90,8 +90,9 @@ func newFake(users ...string) *fake {
 				Up: allocation.Count{Packets: 100, Bytes: 1000}, UpDropped: allocation.Count{Packets: 3, Bytes: 30},
 				Down: allocation.Count{Packets: 200, Bytes: 2000}, DownDropped: allocation.Count{Packets: 4, Bytes: 40},
 			},
-			Permissions: []allocation.Permission{{Peer: netip.MustParseAddr("192.0.2.1"), Expires: allocation.Time(5 * time.Minute)}},
-			Channels:    []*allocation.Channel{{Number: 0x4001, Peer: netip.MustParseAddrPort("192.0.2.1:50001")}},
+			BandwidthDropped: &relay.BandwidthDropped{Up: allocation.Count{Packets: 2}},
+			Permissions:      []allocation.Permission{{Peer: netip.MustParseAddr("192.0.2.1"), Expires: allocation.Time(5 * time.Minute)}},
+			Channels:         []*allocation.Channel{{Number: 0x4001, Peer: netip.MustParseAddrPort("192.0.2.1:50001")}},
 		})
 	}
 	return f

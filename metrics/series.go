@@ -37,6 +37,12 @@ func (s sink) allocation(a *relay.AllocationInfo) {
 	s.counter(allocationDroppedDesc, a.Counts.UpDropped.Packets, labels[:]...)
 	*direction = peerIn
 	s.counter(allocationDroppedDesc, a.Counts.DownDropped.Packets, labels[:]...)
+	if a.BandwidthDropped == nil {
+		return
+	}
+	s.counter(allocationBandwidthDesc, a.BandwidthDropped.Down.Packets, labels[:]...)
+	*direction = forward.ClientIn.String()
+	s.counter(allocationBandwidthDesc, a.BandwidthDropped.Up.Packets, labels[:]...)
 }
 
 // Sides by which packets come in.

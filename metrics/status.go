@@ -92,6 +92,8 @@ type Traffic struct {
 type Dropped struct {
 	ClientIn uint64 `json:"client_in"`
 	PeerIn   uint64 `json:"peer_in"`
+	// Those of them that were beyond the bandwidth of the allocation or its user.
+	Bandwidth uint64 `json:"bandwidth"`
 }
 
 // query selects allocations.
@@ -199,6 +201,9 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 	}
 	if a.Additional.IsValid() {
 		out.Additional = &a.Additional
+	}
+	if b := a.BandwidthDropped; b != nil {
+		out.Dropped.Bandwidth = b.Up.Packets + b.Down.Packets
 	}
 	for i, p := range a.Permissions {
 		out.Permissions[i] = Permission{Peer: p.Peer, Expires: wall(s.source.Wall(p.Expires))}

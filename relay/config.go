@@ -29,10 +29,14 @@ type Config struct {
 	// that neither the host has nor the map, it is the address of the listener that clients reach there, else the host's first
 	// global one. Without peers beyond the process nothing is bound.
 	RelayBind  map[netip.Addr]netip.Addr
-	Peers      peers.Options  // with whom clients may exchange packets; zero: with each other; Own is filled in
-	Cooldown   time.Duration  // of a relayed transport address; 0: allocation.DefaultCooldown
-	UserQuota  int            // allocations per user; 0: no limit
-	TotalQuota int            // allocations; 0: no limit
+	Peers      peers.Options // with whom clients may exchange packets; zero: with each other; Own is filled in
+	Cooldown   time.Duration // of a relayed transport address; 0: allocation.DefaultCooldown
+	UserQuota  int           // allocations per user, all ephemeral credentials of an id being one; 0: no limit
+	TotalQuota int           // allocations; 0: no limit
+	// Bits of application data per second and direction; 0: no limit, at most allocation.MaxBandwidth.
+	MaxBandwidth  int64 // of an allocation
+	UserBandwidth int64 // of all allocations of a user together
+
 	Quality    quality.Mode   // whose media are looked at; zero: nobody's
 	Alternates []Alternate    // where clients are sent by a server that drains; at most 64
 	Events     *events.Writer // is told of births, deaths and refusals; nil: nobody is. Whoever made it runs it
@@ -136,6 +140,14 @@ func (c *Config) complete() error {
 	}{{"user quota", c.UserQuota}, {"total quota", c.TotalQuota}, {"workers", c.Workers}} {
 		if q.value < 0 {
 			faults = append(faults, fmt.Errorf("%s is %d: give 0 or more", q.name, q.value))
+		}
+	}
+	for _, b := range []struct {
+		name  string
+		value int64
+	}{{"max bandwidth", c.MaxBandwidth}, {"user bandwidth", c.UserBandwidth}} {
+		if b.value < 0 || b.value > allocation.MaxBandwidth {
+			faults = append(faults, fmt.Errorf("%s is %d bits/s: give 0 to %d", b.name, b.value, int64(allocation.MaxBandwidth)))
 		}
 	}
 	if _, err := peers.New(peers.Options{Rules: c.Peers.Rules, File: c.Peers.File, Interval: c.Peers.Interval}); err != nil {

@@ -231,6 +231,7 @@ func (s *Server) wire() (err error) {
 	options := allocation.Options{
 		Relay: s.config.relayPrefixes(public), Ports: s.config.RelayPorts, Cooldown: s.config.Cooldown,
 		UserQuota: s.config.UserQuota, TotalQuota: s.config.TotalQuota,
+		MaxBandwidth: s.config.MaxBandwidth, UserBandwidth: s.config.UserBandwidth,
 		Born: s.born, Moved: s.moved, Closed: s.closed, Died: s.died,
 	}
 	if s.policy.External() {

@@ -167,6 +167,9 @@ func (s *Server) kernelDrops() (n uint64) {
 	return n
 }
 
+// BandwidthDropped are the packets that were beyond a limit, from the client and to it.
+type BandwidthDropped struct{ Up, Down allocation.Count }
+
 // AllocationInfo is a reading of one allocation.
 type AllocationInfo struct {
 	ID             uint64
@@ -179,8 +182,11 @@ type AllocationInfo struct {
 	Created        time.Time
 	Expires        time.Time
 	Counts         allocation.Counts
-	Permissions    []allocation.Permission
-	Channels       []*allocation.Channel
+	// BandwidthDropped is the part of Counts' UpDropped and DownDropped that was beyond the allocation's bandwidth, or its
+	// user's; nil: they have no limit.
+	BandwidthDropped *BandwidthDropped
+	Permissions      []allocation.Permission
+	Channels         []*allocation.Channel
 	// Media are the RTP streams from the client, and those from peers beyond this server to it; nil: there were none, or
 	// nobody looked. What another client of this server sends is told with that one. Read is the moment for their Snapshot.
 	UpMedia, DownMedia *quality.Tracker
@@ -241,6 +247,9 @@ func (s *Server) info(a *allocation.Allocation, now allocation.Time) AllocationI
 		if h != a {
 			n.addHalf(h, s.table.Wall(h.Expires()), now)
 		}
+	}
+	if up, down, limited := a.BandwidthDropped(); limited {
+		n.BandwidthDropped = &BandwidthDropped{Up: up, Down: down}
 	}
 	return n
 }

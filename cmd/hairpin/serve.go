@@ -243,6 +243,8 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		UserQuota:       s.UserQuota,
 		ForbidMobility:  !s.Mobility,
 		TotalQuota:      s.TotalQuota,
+		MaxBandwidth:    s.MaxBandwidth,
+		UserBandwidth:   s.UserBandwidth,
 		Peers:           peers.Options{Rules: s.Peers, File: s.PeersFile, Log: log.NewLogger("peers")},
 		Alternates:      s.Alternates,
 		Auth:            s.authOptions(),

@@ -48,7 +48,8 @@ type Settings struct {
 
 	Mobility bool // allocations may move to another address of their client
 
-	UserQuota, TotalQuota int // allocations; 0 = no limit
+	UserQuota, TotalQuota       int   // allocations; 0 = no limit
+	MaxBandwidth, UserBandwidth int64 // bits/s in each direction; 0 = no limit
 
 	Admin              netip.AddrPort // invalid: off; unspecified address: all interfaces
 	AdminToken         string
@@ -246,13 +247,24 @@ var settingsTable = []setting{
 	},
 	{
 		name: "user-quota", placeholder: "N", initial: []string{"0"},
-		usage: "allocations that one user may have at a time; 0 = no limit",
+		usage: "allocations that one user may have at a time; 0 = no limit. All ephemeral credentials of one id are one user",
 		parse: func(s *Settings, v value) error { return parseCount(&s.UserQuota, v) },
 	},
 	{
 		name: "total-quota", placeholder: "N", initial: []string{"0"},
 		usage: "allocations that all users together may have at a time; 0 = no limit",
 		parse: func(s *Settings, v value) error { return parseCount(&s.TotalQuota, v) },
+	},
+	{
+		name: "max-bandwidth", placeholder: "RATE", initial: []string{"0"},
+		usage: "application data that one allocation may relay in each direction, such as 2Mbit/s; a quarter of a second's worth may come " +
+			"at once, what is beyond is dropped; 0 = no limit",
+		parse: func(s *Settings, v value) error { return parseBandwidth(&s.MaxBandwidth, v) },
+	},
+	{
+		name: "user-bandwidth", placeholder: "RATE", initial: []string{"0"},
+		usage: "the same for all allocations of one user together, users as for user-quota; 0 = no limit",
+		parse: func(s *Settings, v value) error { return parseBandwidth(&s.UserBandwidth, v) },
 	},
 	{
 		name: "admin", placeholder: "ADDR", initial: []string{"127.0.0.1:9478"},

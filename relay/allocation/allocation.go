@@ -52,6 +52,8 @@ type Allocation struct {
 	CreatedAt     Time
 	TransactionID [12]byte // of the Allocate request that made it (RFC 8656 §7.2)
 
+	cut int8 // of User, to get the account; immutable
+
 	// Guarded by Table.mu; here they fill up the transaction ID's last word, and the whole the allocator's 384 bytes.
 	why   Reason
 	ended bool

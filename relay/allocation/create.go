@@ -20,6 +20,7 @@ type Request struct {
 	FiveTuple     FiveTuple
 	Client        Client
 	User          string
+	Account       string        // the beginning or end of User that quotas and bandwidth count, as the rest changes; empty: User
 	Family        Family        // of the relayed transport address; ignored with Token
 	TCP           bool          // a TCP allocation (RFC 6062), which has neither EVEN-PORT nor RESERVATION-TOKEN
 	Dual          bool          // with an IPv6 address beside one of Family, which is IPv4; one of them will do
@@ -41,6 +42,7 @@ type Request struct {
 // The lock is let go between the steps, so that nobody waits while a socket is
 // opened; the allocation counts against the quotas from the first one on.
 func (t *Table) Create(r *Request, now Time) (*Allocation, error) {
+	r.Account = accountOf(r.User, cutOf(r))
 	stale, err := t.admit(r, now)
 	for _, s := range stale {
 		t.died(s)
@@ -54,7 +56,7 @@ func (t *Table) Create(r *Request, now Time) (*Allocation, error) {
 		a, err = t.settle(r, &s, now)
 	} else {
 		t.mu.Lock()
-		t.dismissLocked(r.User)
+		t.dismissLocked(r.Account)
 		t.mu.Unlock()
 	}
 	if err == nil && t.options.Born != nil {
@@ -74,10 +76,10 @@ func (t *Table) admit(r *Request, now Time) (stale []*Allocation, err error) {
 	if t.options.TotalQuota > 0 && t.Count() >= t.options.TotalQuota {
 		return stale, ErrCapacity
 	}
-	if t.options.UserQuota > 0 && t.perUser[r.User] >= t.options.UserQuota {
+	if t.options.UserQuota > 0 && t.perUser[r.Account] >= t.options.UserQuota {
 		return stale, ErrUserQuota
 	}
-	t.perUser[r.User]++
+	t.perUser[r.Account]++
 	t.count.Add(1)
 	return stale, nil
 }
@@ -103,11 +105,12 @@ func (t *Table) vacateLocked(ft *FiveTuple, now Time) (stale []*Allocation, err 
 }
 
 // dismissLocked is admit's inverse.
-func (t *Table) dismissLocked(user string) {
-	if n := t.perUser[user]; n > 1 {
-		t.perUser[user] = n - 1
+func (t *Table) dismissLocked(account string) {
+	if n := t.perUser[account]; n > 1 {
+		t.perUser[account] = n - 1
 	} else {
-		delete(t.perUser, user)
+		delete(t.perUser, account)
+		delete(t.throttles, account)
 	}
 	t.count.Add(-1)
 }
@@ -231,7 +234,7 @@ func (t *Table) settle(r *Request, s *[2]seat, now Time) (*Allocation, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.findTuple(&r.FiveTuple) != nil {
-		t.dismissLocked(r.User)
+		t.dismissLocked(r.Account)
 		for i := range s {
 			s[i].leaveLocked(now)
 		}
@@ -240,8 +243,9 @@ func (t *Table) settle(r *Request, s *[2]seat, now Time) (*Allocation, error) {
 	t.lastID++
 	var extra *rare
 	reserved := r.Reserve && r.Token == nil
-	if r.Mobile || reserved || r.TCP || s[0].pool != nil && s[1].pool != nil {
-		extra = &rare{mobile: r.Mobile, reserved: reserved}
+	limit := t.newBandwidthLocked(r.Account)
+	if r.Mobile || reserved || limit != nil || r.TCP || s[0].pool != nil && s[1].pool != nil {
+		extra = &rare{mobile: r.Mobile, reserved: reserved, limit: limit}
 	}
 	if r.TCP {
 		extra.tcp = s[r.Family-IPv4].tcp
@@ -250,6 +254,7 @@ func (t *Table) settle(r *Request, s *[2]seat, now Time) (*Allocation, error) {
 		extra.token = s[r.Family-IPv4].token
 	}
 	var first *Allocation
+	cut := cutOf(r)
 	for i := range s {
 		if s[i].pool == nil {
 			continue
@@ -257,7 +262,7 @@ func (t *Table) settle(r *Request, s *[2]seat, now Time) (*Allocation, error) {
 		a := &Allocation{
 			ID: t.lastID, FiveTuple: r.FiveTuple, Client: r.Client, User: r.User, Socket: s[i].socket,
 			Relayed: s[i].pool.addrPort(s[i].at), TransactionID: r.TransactionID,
-			Lifetime: r.Lifetime, CreatedAt: now, rare: extra,
+			Lifetime: r.Lifetime, CreatedAt: now, rare: extra, cut: cut,
 		}
 		a.expires.Store(int64(now.Add(r.Lifetime)))
 		if extra != nil {

@@ -135,7 +135,7 @@ func (t *Table) moverLocked(m *Move, now Time) (*rare, error) {
 
 // expectLocked makes the halves that are to take the place of r's.
 func (t *Table) expectLocked(r *rare, m *Move, now Time) {
-	next := &rare{token: r.token, reserved: r.reserved, mobile: true, came: m.Generation + 1, cameAt: now}
+	next := &rare{token: r.token, reserved: r.reserved, mobile: true, limit: r.limit, came: m.Generation + 1, cameAt: now}
 	next.pending.Store(true)
 	for i, old := range r.halves {
 		if old == nil {
@@ -143,7 +143,7 @@ func (t *Table) expectLocked(r *rare, m *Move, now Time) {
 		}
 		next.halves[i] = &Allocation{
 			ID: old.ID, FiveTuple: m.FiveTuple, Client: m.Client, User: old.User, Socket: old.Socket, Relayed: old.Relayed,
-			TransactionID: old.TransactionID, Lifetime: old.Lifetime, CreatedAt: old.CreatedAt, rare: next,
+			TransactionID: old.TransactionID, Lifetime: old.Lifetime, CreatedAt: old.CreatedAt, rare: next, cut: old.cut,
 		}
 	}
 	r.arriving.Store(next)

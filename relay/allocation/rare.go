@@ -20,6 +20,7 @@ type rare struct {
 	reserved bool           // there is one
 	tcp      *TCPRelay      // of a TCP allocation, which is neither dual nor mobile; else nil
 	mobile   bool           // its client was given a ticket
+	limit    *Bandwidth     // shared by the halves and those who take their place; nil: none
 
 	arriving atomic.Pointer[rare] // where its client is expected; nil: nowhere; written under Table.mu, as the others
 	pending  atomic.Bool          // its client is expected here, but is still where it was

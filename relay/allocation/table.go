@@ -32,9 +32,13 @@ var (
 type Options struct {
 	Relay      []netip.Prefix // single addresses are prefixes of full length
 	Ports      PortRange
-	Cooldown   time.Duration     // 0: DefaultCooldown
-	UserQuota  int               // allocations per user; 0: no limit
-	TotalQuota int               // allocations; 0: no limit but addresses and memory
+	Cooldown   time.Duration // 0: DefaultCooldown
+	UserQuota  int           // allocations per account; 0: no limit
+	TotalQuota int           // allocations; 0: no limit but addresses and memory
+	// Bits of application data per second and direction, at most MaxBandwidth; 0: no limit.
+	MaxBandwidth  int64 // of an allocation
+	UserBandwidth int64 // of all allocations of an account together
+
 	Now        func() time.Time  // nil: time.Now
 	Born, Died func(*Allocation) // nil: nobody listens; called without locks held
 	// Moved is called when an allocation's client has moved, with a half of what was and of what has taken its place,
@@ -63,8 +67,9 @@ type Table struct {
 
 	moving       sync.Mutex // has moves told in their order: held while one is made, and Options.Moved called
 	mu           sync.Mutex
-	perUser      map[string]int
-	mobile       map[uint64]*rare // those that may move, by ID
+	perUser      map[string]int       // by account
+	throttles    map[string]*throttle // likewise; empty without Options.UserBandwidth
+	mobile       map[uint64]*rare     // those that may move, by ID
 	reservations reservations
 	wheel        wheel
 }
@@ -77,7 +82,7 @@ func NewTable(o Options) (*Table, error) {
 	}
 	t := &Table{
 		clock: newClock(o.Now), options: o, key: newHashKey(),
-		perUser:      make(map[string]int),
+		perUser: make(map[string]int), throttles: make(map[string]*throttle),
 		mobile:       make(map[uint64]*rare),
 		reservations: reservations{byToken: make(map[[8]byte]reserved)},
 	}
@@ -290,7 +295,7 @@ func (t *Table) endLocked(a *Allocation, why Reason, now Time) bool {
 	a.ended, a.why, a.last = true, why, other == nil || other.ended
 	if a.last {
 		t.byTuple.remove(t.key.tuple(&a.FiveTuple), a)
-		t.dismissLocked(a.User)
+		t.dismissLocked(a.account())
 		if a.Mobile() {
 			t.cancelLocked(a.rare)
 			delete(t.mobile, a.ID)

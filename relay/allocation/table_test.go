@@ -221,6 +221,35 @@ func TestQuotas(t *testing.T) {
 	create(t, table, request(5))
 }
 
+// Quotas count the account, whatever the credential is called.
+func TestQuotaOfAccount(t *testing.T) {
+	var h hand
+	table := newTable(t, &h, func(o *Options) { o.UserQuota = 2 })
+	under := func(n int, user, account string) *Request {
+		r := request(n)
+		r.User, r.Account = user, account
+		return r
+	}
+	first := create(t, table, under(1, "1:alice", ":alice"))
+	create(t, table, under(2, "2:alice", ":alice"))
+	if _, err := table.Create(under(3, "3:alice", ":alice"), table.Now()); !errors.Is(err, ErrUserQuota) {
+		t.Errorf("third of an account: %v", err)
+	}
+	create(t, table, under(3, "alice", ""))
+	table.Delete(first, Released)
+	create(t, table, under(4, "4:alice", ":alice"))
+	for n, user := range []string{"bob:1", "bob:2"} {
+		create(t, table, under(5+n, user, "bob:"))
+	}
+	if _, err := table.Create(under(7, "bob:3", "bob:"), table.Now()); !errors.Is(err, ErrUserQuota) {
+		t.Errorf("third of an account in front: %v", err)
+	}
+	table.Close()
+	if len(table.perUser) != 0 {
+		t.Errorf("accounts without allocations: %v", table.perUser)
+	}
+}
+
 func TestFamilies(t *testing.T) {
 	var h hand
 	table := newTable(t, &h, func(o *Options) { o.Relay = []netip.Prefix{prefix("192.0.2.1/32")} })

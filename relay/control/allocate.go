@@ -22,6 +22,7 @@ func (w *Worker) allocate(r *request) *protocolError {
 		FiveTuple:     r.from.FiveTuple,
 		Client:        r.from.Client,
 		User:          r.identity.User,
+		Account:       r.identity.Account,
 		TransactionID: w.message.TransactionID(),
 	}
 	if e := w.readAllocate(r, &wanted); e != nil {

@@ -43,6 +43,10 @@ func (l *leg) settle() {
 // into an array of its own, to be gathered by the kernel.
 func (f *Forwarder) toClient(l *leg, p packet) bool {
 	to := l.to
+	if !to.AdmitDown(p.length, f.now) {
+		f.dropDown(to, DropBandwidth, p.length)
+		return false
+	}
 	var head, body []byte
 	pad := 0
 	if l.channel != 0 {

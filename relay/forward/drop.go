@@ -15,6 +15,7 @@ const (
 	DropPeerNotAllowed               // the server's rules don't let clients exchange packets with this peer
 	DropNoPeer                       // nobody has this relayed transport address
 	DropPeerNoPermission             // the peer's client has no permission for the sender
+	DropBandwidth                    // an allocation, or its user, uses its bandwidth up
 	DropTooLarge                     // payload doesn't fit behind the header that it needs
 	DropQueueFull                    // the peer's client reads its connection too slowly
 	DropSendFailed                   // the kernel refused the datagram
@@ -31,6 +32,7 @@ var dropNames = [drops]string{
 	DropPeerNotAllowed:   "peer_not_allowed",
 	DropNoPeer:           "no_peer",
 	DropPeerNoPermission: "peer_no_permission",
+	DropBandwidth:        "bandwidth",
 	DropTooLarge:         "too_large",
 	DropQueueFull:        "queue_full",
 	DropSendFailed:       "send_failed",

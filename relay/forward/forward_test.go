@@ -50,12 +50,16 @@ func newRig(t testing.TB, aStream, bStream bool) *rig {
 	return newObservedRig(t, quality.Off, aStream, bStream)
 }
 
-func newObservedRig(t testing.TB, media quality.Mode, aStream, bStream bool) *rig {
+func newObservedRig(t testing.TB, media quality.Mode, aStream, bStream bool, change ...func(*allocation.Options)) *rig {
 	t.Helper()
-	table, err := allocation.NewTable(allocation.Options{
+	options := allocation.Options{
 		Relay: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64")},
 		Ports: allocation.PortRange{Min: 50000, Max: 50999},
-	})
+	}
+	for _, f := range change {
+		f(&options)
+	}
+	table, err := allocation.NewTable(options)
 	if err != nil {
 		t.Fatal(err)
 	}

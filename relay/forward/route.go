@@ -55,6 +55,10 @@ func (f *Forwarder) relay(p packet) {
 	if r.onward.to == nil && !r.outward.found && !f.find(p.length) {
 		return
 	}
+	if !r.from.AdmitUp(p.length, f.now) {
+		f.dropUp(r.from, DropBandwidth, p.length)
+		return
+	}
 	r.up.add(p.length)
 	f.counts.listeners[r.from.Client.Listener].peerOut.add(p.length)
 	if r.media {
