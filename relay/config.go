@@ -11,6 +11,7 @@ import (
 
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/control"
 	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/quality"
@@ -34,8 +35,9 @@ type Config struct {
 	UserQuota  int           // allocations per user, all ephemeral credentials of an id being one; 0: no limit
 	TotalQuota int           // allocations; 0: no limit
 	// Bits of application data per second and direction; 0: no limit, at most allocation.MaxBandwidth.
-	MaxBandwidth  int64 // of an allocation
-	UserBandwidth int64 // of all allocations of a user together
+	MaxBandwidth  int64          // of an allocation
+	UserBandwidth int64          // of all allocations of a user together
+	Limits        control.Limits // of those who have proved nothing; zero: none
 
 	Quality    quality.Mode   // whose media are looked at; zero: nobody's
 	Alternates []Alternate    // where clients are sent by a server that drains; at most 64
@@ -137,7 +139,7 @@ func (c *Config) complete() error {
 	for _, q := range []struct {
 		name  string
 		value int
-	}{{"user quota", c.UserQuota}, {"total quota", c.TotalQuota}, {"workers", c.Workers}} {
+	}{{"user quota", c.UserQuota}, {"total quota", c.TotalQuota}, {"limit of requests", c.Limits.Rate}, {"limit of bytes", c.Limits.Bytes}, {"limit of failed logins", c.Limits.FailedLogins}, {"workers", c.Workers}} {
 		if q.value < 0 {
 			faults = append(faults, fmt.Errorf("%s is %d: give 0 or more", q.name, q.value))
 		}

@@ -245,6 +245,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		TotalQuota:      s.TotalQuota,
 		MaxBandwidth:    s.MaxBandwidth,
 		UserBandwidth:   s.UserBandwidth,
+		Limits:          s.Limits,
 		Peers:           peers.Options{Rules: s.Peers, File: s.PeersFile, Log: log.NewLogger("peers")},
 		Alternates:      s.Alternates,
 		Auth:            s.authOptions(),

@@ -9,6 +9,7 @@ import (
 	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/relay"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/control"
 	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/hairpin-turn/hairpin/relay/udp"
@@ -50,6 +51,7 @@ type Settings struct {
 
 	UserQuota, TotalQuota       int   // allocations; 0 = no limit
 	MaxBandwidth, UserBandwidth int64 // bits/s in each direction; 0 = no limit
+	Limits                      control.Limits
 
 	Admin              netip.AddrPort // invalid: off; unspecified address: all interfaces
 	AdminToken         string
@@ -265,6 +267,24 @@ var settingsTable = []setting{
 		name: "user-bandwidth", placeholder: "RATE", initial: []string{"0"},
 		usage: "the same for all allocations of one user together, users as for user-quota; 0 = no limit",
 		parse: func(s *Settings, v value) error { return parseBandwidth(&s.UserBandwidth, v) },
+	},
+	{
+		name: "unauthenticated-rate", placeholder: "N", initial: []string{"5000"},
+		usage: "requests per second that a source (an IPv4 address, an IPv6 /64) may make where it has no allocation, ten seconds' worth of them " +
+			"at once; 0 = no limit. The default is a few percent of a CPU, and enough for many thousands behind one address",
+		parse: func(s *Settings, v value) error { return parseCount(&s.Limits.Rate, v) },
+	},
+	{
+		name: "unauthenticated-bytes", placeholder: "N", initial: []string{"65536"},
+		usage: "bytes per second that a network (/24, /48) may get beyond those that it sent, as long as nobody there has logged in, ten " +
+			"seconds' worth of them at once; so nobody can use the server to fill another's line. 0 = no limit. The default is 500 new calls per second",
+		parse: func(s *Settings, v value) error { return parseCount(&s.Limits.Bytes, v) },
+	},
+	{
+		name: "failed-logins", placeholder: "N", initial: []string{"300"},
+		usage: "wrong user names, passwords and tokens per minute that a source may show, a minute's worth of them at once; then its logins are " +
+			"not answered, while its allocations go on; 0 = no limit",
+		parse: func(s *Settings, v value) error { return parseCount(&s.Limits.FailedLogins, v) },
 	},
 	{
 		name: "admin", placeholder: "ADDR", initial: []string{"127.0.0.1:9478"},

@@ -38,7 +38,7 @@ func available(hairpin, loop string, port int) []rival {
 		own = os.Args[0]
 	}
 	all := []rival{
-		{name: "hairpin", command: []string{hairpin, "serve", "--listen", "udp://127.0.0.1:" + at, "--listen", "tcp://127.0.0.1:" + at,
+		{name: "hairpin", command: []string{hairpin, "serve", "--unauthenticated-rate", "0", "--listen", "udp://127.0.0.1:" + at, "--listen", "tcp://127.0.0.1:" + at,
 			"--user", user + ":" + password, "--user", otherUser + ":" + otherPassword, "--admin", "off", "--log-level", "warn"},
 			inside:  []string{"--relay-address", "10.0.0.0/8"},
 			outside: []string{"--relay-address", "127.0.0.1", "--peers", "127.0.0.1"}},

@@ -45,6 +45,7 @@ type Options struct {
 	Gate     *Gate // nil: one that is always open
 	Auth     *auth.Authenticator
 	Peers    *peers.Policy         // with whom clients may exchange packets; nil: with each other
+	Limits   Limits                // of those who have proved nothing; zero: none
 	TCP      *tcp.Connections      // of TCP allocations; nil: some of its own
 	NoMoves  bool                  // allocations may not go to another five-tuple (RFC 8016)
 	Software string                // SOFTWARE of every answer; empty: none
@@ -64,6 +65,7 @@ type Handler struct {
 	auth     *auth.Authenticator
 	peers    *peers.Policy
 	tcp      *tcp.Connections
+	limits   *limits // nil: none
 	software string
 	log      logging.LeveledLogger // may be nil
 	stats    *Stats
@@ -78,6 +80,7 @@ func New(o Options) *Handler {
 		table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, tcp: o.TCP, software: o.Software, log: o.Log, stats: o.Stats,
 		refused: o.Refused, answered: o.Answered, now: o.Now,
 	}
+	h.limits = newLimits(o.Limits)
 	if !o.NoMoves {
 		h.tickets = newTickets()
 	}
@@ -139,6 +142,10 @@ type request struct {
 	method method
 	now    allocation.Time
 
+	holds   bool // the five-tuple has an allocation; known where there are limits
+	suspect bool // from a source with too many failed logins
+	proven  bool // the sender receives what is sent to its address
+
 	// From authenticate on.
 	identity   auth.Identity
 	wall       time.Time              // that identity's expiry is measured by
@@ -164,6 +171,12 @@ func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
 		return dst
 	}
 	r := request{from: from, method: method, now: w.h.table.Now()}
+	if w.h.limits != nil {
+		if why, ok := w.admit(&r); !ok {
+			w.h.stats.discard(why)
+			return dst
+		}
+	}
 	refused := w.process(&r)
 	if refused != nil {
 		w.refuse(&r, refused)
@@ -179,8 +192,20 @@ func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
 	if w.h.software != "" {
 		w.reply.AddString(wire.AttrSoftware, w.h.software)
 	}
-	// RFC 8489 §9.2.4: once a request is authenticated, every answer is protected
-	// under the same key.
+	start := len(dst)
+	dst = w.finish(&r, dst)
+	if w.h.limits != nil {
+		if why, ok := w.admitAnswer(&r, refused, len(msg), len(dst)-start); !ok {
+			w.h.stats.discard(why)
+			return dst[:start]
+		}
+	}
+	return dst
+}
+
+// finish appends the answer to dst. RFC 8489 §9.2.4: once a request is authenticated,
+// every answer is protected under the same key.
+func (w *Worker) finish(r *request, dst []byte) []byte {
 	if r.sha256 {
 		return w.reply.FinishSHA256(dst, r.key)
 	}

@@ -124,10 +124,13 @@ const (
 	discardFingerprint                  // FINGERPRINT does not match
 	discardMethod                       // a request of a method that this server does not have
 	discardClass                        // a response, or an indication that no client sends
+	discardRate                         // a source makes too many requests without an allocation
+	discardBytes                        // a network gets more than its share of answers that prove nothing
+	discardLogins                       // a source fails to log in too often
 	discards                            // how many there are
 )
 
 // String returns the reason as a metric's label.
 func (d discarded) String() string {
-	return [discards]string{"malformed", "fingerprint", "method", "class"}[d]
+	return [discards]string{"malformed", "fingerprint", "method", "class", "unauthenticated_rate", "unauthenticated_bytes", "failed_logins"}[d]
 }

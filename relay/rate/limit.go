@@ -61,12 +61,12 @@ func (l *Limit[Source]) Admit(source Source, units int, now int64) (wait time.Du
 	return wait
 }
 
-// Exhausted says whether a source would have to wait for a single unit. It counts nothing.
-func (l *Limit[Source]) Exhausted(source Source, now int64) bool {
+// Exhausted says whether a source would have to wait for so many units. It counts nothing.
+func (l *Limit[Source]) Exhausted(source Source, units int, now int64) bool {
 	if l == nil {
 		return false
 	}
-	cost, hash := l.cost(1), maphash.Comparable(l.seed, source)
+	cost, hash := l.cost(units), maphash.Comparable(l.seed, source)
 	for i := range l.due {
 		if max(l.slot(i, hash).Load(), now)+cost-now <= l.burst {
 			return false

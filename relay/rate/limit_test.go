@@ -14,14 +14,14 @@ func TestLimit(t *testing.T) {
 	l := New[string](2, burst)
 	now := int64(1 << 60) // as Unix time is
 	for i := range 20 {
-		if l.Exhausted("a", now) {
+		if l.Exhausted("a", 1, now) {
 			t.Fatalf("exhausted after %d", i)
 		}
 		if wait := l.Admit("a", 1, now); wait != 0 {
 			t.Fatalf("request %d has to wait %v", i, wait)
 		}
 	}
-	if !l.Exhausted("a", now) || l.Exhausted("b", now) {
+	if !l.Exhausted("a", 1, now) || l.Exhausted("b", 1, now) {
 		t.Error("a is not exhausted, or b is")
 	}
 	if wait := l.Admit("a", 1, now); wait != time.Second/2 {
@@ -41,7 +41,7 @@ func TestLimit(t *testing.T) {
 
 func TestLimitOff(t *testing.T) {
 	l := New[string](0, burst)
-	if l != nil || l.Admit("a", 1<<30, 0) != 0 || l.Exhausted("a", 0) {
+	if l != nil || l.Admit("a", 1<<30, 0) != 0 || l.Exhausted("a", 1, 0) {
 		t.Error("a limit of 0 limits")
 	}
 }
@@ -76,7 +76,7 @@ func TestLimitSpares(t *testing.T) {
 	}
 	refused := 0
 	for source := range 10_000 {
-		if l.Exhausted(1000+source, 0) {
+		if l.Exhausted(1000+source, 1, 0) {
 			refused++
 		}
 	}
@@ -90,7 +90,7 @@ func TestLimitDoesNotAllocate(t *testing.T) {
 	ip := netip.MustParseAddr("2001:db8::7")
 	if n := testing.AllocsPerRun(100, func() {
 		l.Admit(Source(ip), 1, 0)
-		l.Exhausted(Source(ip), 0)
+		l.Exhausted(Source(ip), 1, 0)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
