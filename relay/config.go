@@ -40,7 +40,8 @@ type Config struct {
 	Limits        control.Limits // of those who have proved nothing; zero: none
 
 	Quality    quality.Mode   // whose media are looked at; zero: nobody's
-	Alternates []Alternate    // where clients are sent by a server that drains; at most 64
+	Alternates []Alternate    // where clients are sent by a server that drains or has no room; at most 64
+	RedirectAt int            // allocations from which on new clients are sent there; 0: when there is no room
 	Events     *events.Writer // is told of births, deaths and refusals; nil: nobody is. Whoever made it runs it
 	Auth       auth.Options
 	// ForbidMobility answers clients that want to take their allocation to another address with 405 (RFC 8016).
@@ -139,7 +140,7 @@ func (c *Config) complete() error {
 	for _, q := range []struct {
 		name  string
 		value int
-	}{{"user quota", c.UserQuota}, {"total quota", c.TotalQuota}, {"limit of requests", c.Limits.Rate}, {"limit of bytes", c.Limits.Bytes}, {"limit of failed logins", c.Limits.FailedLogins}, {"workers", c.Workers}} {
+	}{{"user quota", c.UserQuota}, {"total quota", c.TotalQuota}, {"redirect at", c.RedirectAt}, {"limit of requests", c.Limits.Rate}, {"limit of bytes", c.Limits.Bytes}, {"limit of failed logins", c.Limits.FailedLogins}, {"workers", c.Workers}} {
 		if q.value < 0 {
 			faults = append(faults, fmt.Errorf("%s is %d: give 0 or more", q.name, q.value))
 		}

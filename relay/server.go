@@ -245,7 +245,7 @@ func (s *Server) wire() (err error) {
 		return err
 	}
 	s.control = control.New(control.Options{
-		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, TCP: s.tcp, NoMoves: s.config.ForbidMobility, Software: s.config.Software, Stats: s.stats, Limits: s.config.Limits,
+		Table: s.table, Gate: &s.drain.gate, Auth: s.auth, Peers: s.policy, TCP: s.tcp, NoMoves: s.config.ForbidMobility, Software: s.config.Software, Stats: s.stats, Limits: s.config.Limits, RedirectAt: s.config.RedirectAt,
 		Refused: s.refusals(), Answered: s.answered, Log: s.config.Log.NewLogger("control"),
 	})
 	s.alternates = s.newAlternates()

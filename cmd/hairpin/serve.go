@@ -246,6 +246,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		MaxBandwidth:    s.MaxBandwidth,
 		UserBandwidth:   s.UserBandwidth,
 		Limits:          s.Limits,
+		RedirectAt:      s.RedirectAt,
 		Peers:           peers.Options{Rules: s.Peers, File: s.PeersFile, Log: log.NewLogger("peers")},
 		Alternates:      s.Alternates,
 		Auth:            s.authOptions(),

@@ -70,6 +70,7 @@ type Settings struct {
 	Offload      udp.Offload
 	DrainTimeout time.Duration
 	Alternates   []relay.Alternate
+	RedirectAt   int // allocations; 0 = when there is no room
 
 	Quality quality.Mode
 	Events  string // target; empty: none
@@ -379,11 +380,17 @@ var settingsTable = []setting{
 	},
 	{
 		name: "alternate-server", placeholder: "IP[:PORT]|dns:NAME[:PORT]", repeated: true,
-		usage: "another relay with the same credentials, to which clients are sent while this one drains (300, ALTERNATE-SERVER), one of them by chance; " +
-			"the port is 3478 unless given. Names are looked up every 10 seconds. Whatever leads back to this server is left out, " +
+		usage: "another relay with the same credentials, to which new clients are sent (300, ALTERNATE-SERVER) while this one drains, when it has " +
+			"no room, and from redirect-at allocations on; one of them by chance; the port is 3478 unless given. Names are looked up every 10 seconds. Whatever leads back to this server is left out, " +
 			"so all relays may have the same list. Without any, new allocations are refused (508)",
 		example: []string{"192.0.2.11", "[2001:db8::11]:3478", "dns:relays.example.org"},
 		parse:   parseAlternate,
+	},
+	{
+		name: "redirect-at", placeholder: "N", initial: []string{"0"},
+		usage: "allocations from which on new clients are sent to an alternate server, where there is one of their IP version; 0 = when " +
+			"total-quota is reached, or no relayed address is free",
+		parse: func(s *Settings, v value) error { return parseCount(&s.RedirectAt, v) },
 	},
 	{
 		name: "log-level", placeholder: "LEVEL", initial: []string{"info"},

@@ -84,6 +84,7 @@ func TestWrongValue(t *testing.T) {
 		{"nonce-lifetime", "-1h", `"-1h" is too short; write 1s or more, such as 1h`},
 		{"user-quota", "-1", `"-1" is not a number from 0 to 2147483647; write one in decimal digits`},
 		{"total-quota", "1e3", `"1e3" is not a number from 0 to 2147483647; write one in decimal digits`},
+		{"redirect-at", "-1", `"-1" is not a number from 0 to 2147483647; write one in decimal digits`},
 		{"unauthenticated-rate", "1k", `"1k" is not a number from 0 to 2147483647; write one in decimal digits`},
 		{"unauthenticated-bytes", "64KiB", `"64KiB" is not a number from 0 to 2147483647; write one in decimal digits`},
 		{"failed-logins", "-1", `"-1" is not a number from 0 to 2147483647; write one in decimal digits`},

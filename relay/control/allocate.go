@@ -28,6 +28,11 @@ func (w *Worker) allocate(r *request) *protocolError {
 	if e := w.readAllocate(r, &wanted); e != nil {
 		return e
 	}
+	if w.crowded(&wanted) {
+		if e := w.turnAway(r, nil); e != nil {
+			return e
+		}
+	}
 	if !w.h.gate.enter() {
 		// It may have been made since authenticate looked, just before the gate was closed.
 		if r.allocation = w.h.table.Find(&r.from.FiveTuple, r.now); r.allocation != nil {
@@ -50,9 +55,9 @@ func (w *Worker) allocate(r *request) *protocolError {
 	case errors.Is(err, allocation.ErrToken):
 		return errNoReservation
 	case errors.Is(err, allocation.ErrCapacity):
-		return errNoRelayedAddress
+		return w.turnAway(r, errNoRelayedAddress)
 	case errors.Is(err, allocation.ErrSocket): // whoever opens sockets says why
-		return errNoSocket
+		return w.turnAway(r, errNoSocket)
 	}
 	return unexpected(err)
 }

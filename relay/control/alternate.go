@@ -93,6 +93,13 @@ func (w *Worker) turnAway(r *request, why *protocolError) *protocolError {
 	return errTryAlternate
 }
 
+// crowded says whether newcomers are sent to other servers, as long as there is one, because this one has as many
+// allocations as it shall have before that. Who holds a reservation has to stay.
+func (w *Worker) crowded(wanted *allocation.Request) bool {
+	at := w.h.redirectAt
+	return at > 0 && wanted.Token == nil && w.h.table.Count() >= at
+}
+
 // otherFamily turns IPv4 into IPv6 and back.
 func otherFamily(f allocation.Family) allocation.Family {
 	if f == allocation.IPv4 {

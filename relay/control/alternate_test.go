@@ -138,3 +138,42 @@ func TestGateClosesBehindThoseInside(t *testing.T) {
 		}
 	}
 }
+
+// Newcomers are sent on when there is no room for them, or from a number of allocations on; those who are there stay.
+func TestOverCapacity(t *testing.T) {
+	elsewhere := netip.MustParseAddrPort("192.0.2.11:3478")
+	for _, test := range []struct {
+		name    string
+		change  func(*allocation.Options, *authOptions, *Options)
+		without int // code where no other server is known
+	}{
+		{"redirect-at", func(_ *allocation.Options, _ *authOptions, o *Options) { o.RedirectAt = 2 }, 0},
+		{"total quota", func(o *allocation.Options, _ *authOptions, _ *Options) { o.TotalQuota = 2 }, 508},
+		{"no address left", func(o *allocation.Options, _ *authOptions, _ *Options) {
+			o.Ports = allocation.PortRange{Min: 50000, Max: 50001}
+		}, 508},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			gate := new(Gate)
+			s := newServer(t, test.change, func(_ *allocation.Options, _ *authOptions, o *Options) { o.Gate = gate })
+			c := s.client(alice, alicePassword)
+			first := c.request(stun.MethodAllocate, udpTransport)
+			wantCode(t, c.send(first), 0)
+			second := c.nth(1)
+			wantCode(t, second.do(stun.MethodAllocate, udpTransport), 0)
+			last := c.nth(2)
+			wantCode(t, last.do(stun.MethodAllocate, udpTransport), test.without)
+			last.do(stun.MethodRefresh, lifetime(0))
+
+			gate.SetAlternates([]netip.AddrPort{elsewhere})
+			answer := last.do(stun.MethodAllocate, udpTransport)
+			wantCode(t, answer, 300)
+			wantSigned(t, answer, true)
+			if got := alternatesOf(t, answer); !slices.Equal(got, []netip.AddrPort{elsewhere}) {
+				t.Errorf("sent to %v", got)
+			}
+			wantCode(t, c.send(first), 0) // a retransmission
+			wantCode(t, c.do(stun.MethodRefresh), 0)
+		})
+	}
+}

@@ -41,37 +41,41 @@ import (
 
 // Options says what a Handler works on.
 type Options struct {
-	Table    *allocation.Table
-	Gate     *Gate // nil: one that is always open
-	Auth     *auth.Authenticator
-	Peers    *peers.Policy         // with whom clients may exchange packets; nil: with each other
-	Limits   Limits                // of those who have proved nothing; zero: none
-	TCP      *tcp.Connections      // of TCP allocations; nil: some of its own
-	NoMoves  bool                  // allocations may not go to another five-tuple (RFC 8016)
-	Software string                // SOFTWARE of every answer; empty: none
-	Log      logging.LeveledLogger // nil: silent
-	Stats    *Stats                // nil: nobody wants to know
-	Refused  func(*Refusal)        // told of every refusal but those that every client meets first; nil: nobody. It must not wait
-	Now      func() time.Time      // wall clock that the expiry of credentials is judged by; nil: time.Now
-	Answered func(*Answered)       // told of every request of a client that has an allocation; nil: nobody. It must not wait
+	// RedirectAt is from how many allocations on newcomers are sent to another server where one is known (300); 0: only
+	// when there is no room for them here, or while the gate is closed.
+	RedirectAt int
+	Table      *allocation.Table
+	Gate       *Gate // nil: one that is always open
+	Auth       *auth.Authenticator
+	Peers      *peers.Policy         // with whom clients may exchange packets; nil: with each other
+	Limits     Limits                // of those who have proved nothing; zero: none
+	TCP        *tcp.Connections      // of TCP allocations; nil: some of its own
+	NoMoves    bool                  // allocations may not go to another five-tuple (RFC 8016)
+	Software   string                // SOFTWARE of every answer; empty: none
+	Log        logging.LeveledLogger // nil: silent
+	Stats      *Stats                // nil: nobody wants to know
+	Refused    func(*Refusal)        // told of every refusal but those that every client meets first; nil: nobody. It must not wait
+	Now        func() time.Time      // wall clock that the expiry of credentials is judged by; nil: time.Now
+	Answered   func(*Answered)       // told of every request of a client that has an allocation; nil: nobody. It must not wait
 }
 
 // Handler is what all workers share. It is immutable, and safe for any number of
 // goroutines.
 type Handler struct {
-	table    *allocation.Table
-	gate     *Gate
-	tickets  *tickets // nil: allocations may not move
-	auth     *auth.Authenticator
-	peers    *peers.Policy
-	tcp      *tcp.Connections
-	limits   *limits // nil: none
-	software string
-	log      logging.LeveledLogger // may be nil
-	stats    *Stats
-	refused  func(*Refusal)
-	now      func() time.Time
-	answered func(*Answered)
+	table      *allocation.Table
+	gate       *Gate
+	tickets    *tickets // nil: allocations may not move
+	auth       *auth.Authenticator
+	peers      *peers.Policy
+	tcp        *tcp.Connections
+	limits     *limits // nil: none
+	software   string
+	log        logging.LeveledLogger // may be nil
+	stats      *Stats
+	refused    func(*Refusal)
+	now        func() time.Time
+	answered   func(*Answered)
+	redirectAt int
 }
 
 // New makes a Handler.
@@ -80,7 +84,7 @@ func New(o Options) *Handler {
 		table: o.Table, gate: o.Gate, auth: o.Auth, peers: o.Peers, tcp: o.TCP, software: o.Software, log: o.Log, stats: o.Stats,
 		refused: o.Refused, answered: o.Answered, now: o.Now,
 	}
-	h.limits = newLimits(o.Limits)
+	h.limits, h.redirectAt = newLimits(o.Limits), o.RedirectAt
 	if !o.NoMoves {
 		h.tickets = newTickets()
 	}
