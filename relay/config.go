@@ -39,11 +39,14 @@ type Config struct {
 	UserBandwidth int64          // of all allocations of a user together
 	Limits        control.Limits // of those who have proved nothing; zero: none
 
-	Quality    quality.Mode   // whose media are looked at; zero: nobody's
-	Alternates []Alternate    // where clients are sent by a server that drains or has no room; at most 64
-	RedirectAt int            // allocations from which on new clients are sent there; 0: when there is no room
-	Events     *events.Writer // is told of births, deaths and refusals; nil: nobody is. Whoever made it runs it
-	Auth       auth.Options
+	Quality    quality.Mode // whose media are looked at; zero: nobody's
+	Alternates []Alternate  // where clients are sent by a server that drains or has no room; at most 64
+	RedirectAt int          // allocations from which on new clients are sent there; 0: when there is no room
+	// NATDiscovery is another address of this host, and another port, for NAT behavior discovery (RFC 5780) beside those of the
+	// first UDP listener with an address of that family; zero: off. It takes Limits.Bytes.
+	NATDiscovery netip.AddrPort
+	Events       *events.Writer // is told of births, deaths and refusals; nil: nobody is. Whoever made it runs it
+	Auth         auth.Options
 	// ForbidMobility answers clients that want to take their allocation to another address with 405 (RFC 8016).
 	ForbidMobility bool
 	// Certificates are for TLS and DTLS; the first one is for clients that give no name.
@@ -134,6 +137,9 @@ func (c *Config) complete() error {
 		listeners[i] = l
 	}
 	c.Listeners = listeners
+	if err := c.checkDiscovery(); err != nil {
+		faults = append(faults, err)
+	}
 	if err := c.checkAlternates(); err != nil {
 		faults = append(faults, err)
 	}

@@ -53,6 +53,7 @@ type Server struct {
 
 	drain      drain
 	alternates *alternates
+	discovery  *control.Discovery // nil: none
 	lives      lives
 	streams    *streams
 	history    history
@@ -66,6 +67,7 @@ type socket struct {
 	local    netip.AddrPort
 	public   netip.AddrPort
 	conns    []*udp.Conn
+	place    uint8 // in Server.discovery; 0: it is no more than a listener
 	stream   *stream.Listener
 	dtls     *secure.Associations
 }
@@ -127,6 +129,9 @@ func (s *Server) bind() error {
 		if bound == 0 && len(faults) == 0 {
 			faults = append(faults, fmt.Errorf("listener %s: this host has neither IPv4 nor IPv6", l.Name))
 		}
+	}
+	if len(faults) == 0 {
+		faults = append(faults, s.openDiscovery())
 	}
 	return errors.Join(faults...)
 }
@@ -223,7 +228,9 @@ func family(a netip.Addr) string {
 func (s *Server) wire() (err error) {
 	var public []netip.Addr
 	for i := range s.sockets {
-		public = append(public, s.sockets[i].public.Addr())
+		if s.sockets[i].place == 0 {
+			public = append(public, s.sockets[i].public.Addr())
+		}
 	}
 	if err := s.admitPeers(); err != nil {
 		return err
@@ -285,7 +292,7 @@ func (s *Server) newLoop(index, n int, conn *udp.Conn) *udpLoop {
 	if conn != nil {
 		local = s.sockets[index].local
 	}
-	return &udpLoop{
+	l := &udpLoop{
 		conn: conn, local: local, table: s.table, log: s.log, stop: s.stop,
 		batch:     udp.NewBatch(batchMessages, batchBytes),
 		forwarder: s.plane.NewForwarder(s.conns(n)),
@@ -296,6 +303,8 @@ func (s *Server) newLoop(index, n int, conn *udp.Conn) *udpLoop {
 		},
 		replies: make([]byte, 0, replyBytes),
 	}
+	s.joinDiscovery(l)
+	return l
 }
 
 // Run serves until ctx ends, Drain has come to its end or something that it can't do without fails, then

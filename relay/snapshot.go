@@ -26,13 +26,17 @@ type ListenerInfo struct {
 
 // ListenerInfos lists the bound addresses in the order of the configuration.
 func (s *Server) ListenerInfos() []ListenerInfo {
-	infos := make([]ListenerInfo, len(s.sockets))
-	for i, k := range s.sockets {
-		l := s.config.Listeners[k.listener]
-		infos[i] = ListenerInfo{Name: l.Name, Scheme: l.Scheme, Address: k.local, Public: k.public}
-		if len(k.conns) > 0 {
-			infos[i].Offload, infos[i].Fault = k.conns[0].Offload()
+	var infos []ListenerInfo
+	for _, k := range s.sockets {
+		if k.place != 0 {
+			continue
 		}
+		l := s.config.Listeners[k.listener]
+		info := ListenerInfo{Name: l.Name, Scheme: l.Scheme, Address: k.local, Public: k.public}
+		if len(k.conns) > 0 {
+			info.Offload, info.Fault = k.conns[0].Offload()
+		}
+		infos = append(infos, info)
 	}
 	return infos
 }

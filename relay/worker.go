@@ -127,7 +127,7 @@ func (l *udpLoop) answer(b []byte, d *udp.Datagram) {
 	l.replies = l.control.Handle(b, &l.origin, l.replies)
 	l.forwarder.Forget()
 	if reply := l.replies[start:]; len(reply) > 0 {
-		l.forwarder.Reply(int(l.origin.Client.Listener), &l.origin.Client.Destination, nil, reply, 0)
+		l.forwarder.Reply(l.route(d), &l.origin.Client.Destination, nil, reply, 0)
 	}
 }
 

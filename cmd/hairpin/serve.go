@@ -247,6 +247,7 @@ func (s *Settings) relayConfig(log logging.LoggerFactory) relay.Config {
 		UserBandwidth:   s.UserBandwidth,
 		Limits:          s.Limits,
 		RedirectAt:      s.RedirectAt,
+		NATDiscovery:    s.NATDiscovery,
 		Peers:           peers.Options{Rules: s.Peers, File: s.PeersFile, Log: log.NewLogger("peers")},
 		Alternates:      s.Alternates,
 		Auth:            s.authOptions(),

@@ -72,6 +72,8 @@ type Settings struct {
 	Alternates   []relay.Alternate
 	RedirectAt   int // allocations; 0 = when there is no room
 
+	NATDiscovery netip.AddrPort // invalid: off
+
 	Quality quality.Mode
 	Events  string // target; empty: none
 
@@ -391,6 +393,13 @@ var settingsTable = []setting{
 		usage: "allocations from which on new clients are sent to an alternate server, where there is one of their IP version; 0 = when " +
 			"total-quota is reached, or no relayed address is free",
 		parse: func(s *Settings, v value) error { return parseCount(&s.RedirectAt, v) },
+	},
+	{
+		name: "nat-discovery-address", placeholder: "IP[:PORT]",
+		usage: "a second address of this host, and a port other than the listener's (3479 unless given), for NAT behavior discovery (RFC 5780) " +
+			"beside those of the first udp:// listener with an IP address of that version. All four combinations answer Binding requests",
+		example: []string{"203.0.113.11"},
+		parse:   parseNATDiscovery,
 	},
 	{
 		name: "log-level", placeholder: "LEVEL", initial: []string{"info"},

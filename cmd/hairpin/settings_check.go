@@ -15,7 +15,7 @@ func (s *Settings) checkTogether() faults {
 	if s.ListenNone && s.originOf("admin") == "default" {
 		s.Admin = netip.AddrPort{}
 	}
-	found := s.checkListeners()
+	found := append(s.checkListeners(), s.checkNATDiscovery()...)
 	found = append(found, s.checkAdminToken()...)
 	return append(found, s.checkICE()...)
 }

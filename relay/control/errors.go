@@ -99,6 +99,13 @@ var (
 	errStaleNonce    = &protocolError{code: staleNonce, cause: "nonce is old, or not ours for this client", failure: failureStaleNonce}
 )
 
+// Binding, for NAT behavior discovery.
+var (
+	errBadChangeRequest = &protocolError{code: badRequest, cause: "CHANGE-REQUEST is malformed"}
+	errBadResponsePort  = &protocolError{code: badRequest, cause: "RESPONSE-PORT is malformed"}
+	errPaddedPort       = &protocolError{code: badRequest, cause: "PADDING beside RESPONSE-PORT"}
+)
+
 // Allocate.
 var (
 	errInUse              = &protocolError{code: allocationMismatch, cause: "the five-tuple has an allocation already"}

@@ -110,6 +110,9 @@ func New(o Options) *Handler {
 type Origin struct {
 	FiveTuple allocation.FiveTuple
 	Client    allocation.Client
+
+	Discovery *Discovery // nil: none. Then no answer goes elsewhere than where its request came from
+	Place     uint8      // which of Discovery.Sockets the message came to; all but the first take Binding requests alone
 }
 
 // Worker is the scratch memory of one goroutine. It is not safe for two.
@@ -125,6 +128,7 @@ type Worker struct {
 	elsewhere []netip.AddrPort // servers that the client is sent to
 	token     [8]byte
 	ticket    []byte
+	route     route // of the last answer, if Discovery
 	claim     auth.Claim
 	key       auth.Key // what request.key refers to
 	// PASSWORD-ALGORITHMS of the request
@@ -172,6 +176,11 @@ func (w *Worker) Handle(msg []byte, from *Origin, dst []byte) []byte {
 	}
 	method, ok := w.accept()
 	if !ok {
+		return dst
+	}
+	w.route = route{}
+	if from.Place != 0 && method != methodBinding {
+		w.h.stats.discard(discardMethod)
 		return dst
 	}
 	r := request{from: from, method: method, now: w.h.table.Now()}
@@ -246,7 +255,7 @@ func (w *Worker) accept() (method, bool) {
 func (w *Worker) process(r *request) *protocolError {
 	if r.method == methodBinding {
 		// RFC 8489 §12: the Binding method of a basic server uses no credentials.
-		if e := w.checkUnknown(); e != nil {
+		if e := w.checkBinding(r); e != nil {
 			return e
 		}
 		return w.binding(r)

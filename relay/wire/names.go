@@ -76,6 +76,7 @@ type Attr uint16
 // Comprehension-required attributes.
 const (
 	AttrMappedAddress          Attr = 0x0001 // RFC 8489 §14.1
+	AttrChangeRequest          Attr = 0x0003 // RFC 5780 §7.2
 	AttrUsername               Attr = 0x0006 // RFC 8489 §14.3
 	AttrMessageIntegrity       Attr = 0x0008 // RFC 8489 §14.5
 	AttrErrorCode              Attr = 0x0009 // RFC 8489 §14.8
@@ -99,6 +100,8 @@ const (
 	AttrReservationToken       Attr = 0x0022 // RFC 8656 §18.10
 	AttrPriority               Attr = 0x0024 // RFC 8445 §16.1
 	AttrUseCandidate           Attr = 0x0025 // RFC 8445 §16.1
+	AttrPadding                Attr = 0x0026 // RFC 5780 §7.6
+	AttrResponsePort           Attr = 0x0027 // RFC 5780 §7.5
 	AttrConnectionID           Attr = 0x002A // RFC 6062 §6.2.1
 )
 
@@ -114,6 +117,8 @@ const (
 	AttrFingerprint             Attr = 0x8028 // RFC 8489 §14.7
 	AttrICEControlled           Attr = 0x8029 // RFC 8445 §16.1
 	AttrICEControlling          Attr = 0x802A // RFC 8445 §16.1
+	AttrResponseOrigin          Attr = 0x802B // RFC 5780 §7.3
+	AttrOtherAddress            Attr = 0x802C // RFC 5780 §7.4
 	AttrThirdPartyAuthorization Attr = 0x802E // RFC 7635 §6.1
 	AttrMobilityTicket          Attr = 0x8030 // RFC 8016 §3.3
 )
@@ -183,6 +188,11 @@ var attrNames = map[Attr]string{
 	AttrFingerprint:             "FINGERPRINT",
 	AttrICEControlled:           "ICE-CONTROLLED",
 	AttrICEControlling:          "ICE-CONTROLLING",
+	AttrChangeRequest:           "CHANGE-REQUEST",
+	AttrPadding:                 "PADDING",
+	AttrResponsePort:            "RESPONSE-PORT",
+	AttrResponseOrigin:          "RESPONSE-ORIGIN",
+	AttrOtherAddress:            "OTHER-ADDRESS",
 	AttrThirdPartyAuthorization: "THIRD-PARTY-AUTHORIZATION",
 	AttrMobilityTicket:          "MOBILITY-TICKET",
 }
