@@ -56,8 +56,8 @@ func discovering(t *testing.T) [4]netip.AddrPort {
 	}
 }
 
-// exchange sends a Binding request with attributes and returns the answer and where it came from.
-func exchange(t *testing.T, from *net.UDPConn, at *net.UDPConn, to netip.AddrPort, setters ...stun.Setter) (*stun.Message, netip.AddrPort) {
+// bindingAt sends a Binding request with attributes and returns the answer and where it came from.
+func bindingAt(t *testing.T, from *net.UDPConn, at *net.UDPConn, to netip.AddrPort, setters ...stun.Setter) (*stun.Message, netip.AddrPort) {
 	t.Helper()
 	request := stun.MustBuild(append([]stun.Setter{stun.TransactionID, stun.BindingRequest}, setters...)...)
 	if _, err := from.WriteToUDPAddrPort(request.Raw, to); err != nil {
@@ -98,7 +98,7 @@ func TestNATDiscovery(t *testing.T) {
 	own := netip.MustParseAddrPort(conn.LocalAddr().String()).Port()
 	for place, to := range places {
 		for flags, change := range map[byte]int{0: 0, 0x2: 1, 0x4: 2, 0x6: 3} {
-			m, by := exchange(t, conn, conn, to, stun.RawAttribute{Type: attrChangeRequest, Value: []byte{0, 0, 0, flags}})
+			m, by := bindingAt(t, conn, conn, to, stun.RawAttribute{Type: attrChangeRequest, Value: []byte{0, 0, 0, flags}})
 			if want := places[place^change]; by != want || plain(t, m, attrResponseOrigin) != want {
 				t.Errorf("to %v with %#x: from %v, RESPONSE-ORIGIN %v, want %v", to, flags, by, plain(t, m, attrResponseOrigin), want)
 			}
@@ -119,13 +119,13 @@ func TestNATDiscovery(t *testing.T) {
 	defer other.Close()
 	port := netip.MustParseAddrPort(other.LocalAddr().String()).Port()
 	responsePort := stun.RawAttribute{Type: attrResponsePort, Value: []byte{byte(port >> 8), byte(port), 0, 0}}
-	if _, by := exchange(t, conn, other, places[0], responsePort); by != places[0] {
+	if _, by := bindingAt(t, conn, other, places[0], responsePort); by != places[0] {
 		t.Errorf("with RESPONSE-PORT the answer comes from %v", by)
 	}
 
 	// RFC 5780 §7.6: as long as the request's, and no longer than a frame.
 	for length, want := range map[int]int{4: 4, 1500: 1500, 1900: 1500} {
-		m, _ := exchange(t, conn, conn, places[0], stun.RawAttribute{Type: attrPadding, Value: make([]byte, length)})
+		m, _ := bindingAt(t, conn, conn, places[0], stun.RawAttribute{Type: attrPadding, Value: make([]byte, length)})
 		if v, err := m.Get(attrPadding); err != nil || len(v) != want {
 			t.Errorf("PADDING of %d is answered with %d: %v", length, len(v), err)
 		}
@@ -136,7 +136,7 @@ func TestNATDiscovery(t *testing.T) {
 		"short CHANGE-REQUEST":      {stun.RawAttribute{Type: attrChangeRequest, Value: []byte{6}}},
 		"port 0":                    {stun.RawAttribute{Type: attrResponsePort, Value: []byte{0, 0, 0, 0}}},
 	} {
-		m, by := exchange(t, conn, conn, places[0], setters...)
+		m, by := bindingAt(t, conn, conn, places[0], setters...)
 		var code stun.ErrorCodeAttribute
 		if code.GetFrom(m); code.Code != 400 || by != places[0] {
 			t.Errorf("%s: %v from %v, want 400", name, code.Code, by)
@@ -146,7 +146,7 @@ func TestNATDiscovery(t *testing.T) {
 	for _, to := range places[1:] {
 		allocate := stun.MustBuild(stun.TransactionID, stun.NewType(stun.MethodAllocate, stun.ClassRequest))
 		conn.WriteToUDPAddrPort(allocate.Raw, to)
-		exchange(t, conn, conn, to)
+		bindingAt(t, conn, conn, to)
 	}
 }
 
