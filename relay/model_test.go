@@ -658,9 +658,10 @@ func (m *model) deliver(from *modelHalf, peer netip.AddrPort, payload []byte) *m
 	return d
 }
 
-// close is the end of a connection, and with it of the allocation that was made on it (RFC 8656 §3.1).
+// close is the end of a connection, and with it of the allocation that was made on it (RFC 8656 §3.1); one that is over
+// already is the sweeper's.
 func (m *model) close(tuple allocation.FiveTuple, conn *modelConn) {
-	a := m.byTuple[m.key(tuple)]
+	a := m.live(tuple)
 	if a == nil || m.fault == closeEndsNobody || a.conn != conn && m.fault != closeEndsSuccessor {
 		return
 	}
