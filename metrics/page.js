@@ -51,9 +51,11 @@ let ahead = 0; // of the server's clock before ours, in ms
 const since = (time) => lasting((Date.now() + ahead - Date.parse(time)) / 1000);
 const until = (time) => lasting((Date.parse(time) - Date.now() - ahead) / 1000);
 
-// say shows whether the page is live.
+// say shows whether the page is live; as long as something else is in trouble, that.
+let trouble = "";
 function say(text, wrong) {
   const state = $("state");
+  if (trouble && !wrong) [text, wrong] = [trouble, true];
   if (state.textContent !== text) state.textContent = text;
   state.className = wrong ? "bad" : "live";
 }
@@ -120,8 +122,15 @@ class Plot {
 
 // ---- what is asked for
 
+// at is an address beside the page's own, without the name and password that may stand in that: fetch refuses those.
+function at(path) {
+  const url = new URL(path, document.baseURI);
+  url.username = url.password = "";
+  return url;
+}
+
 async function ask(path) {
-  const answer = await fetch(path, { headers: { Accept: "application/json" } });
+  const answer = await fetch(at(path), { headers: { Accept: "application/json" } });
   if (!answer.ok) throw Object.assign(new Error((await answer.text()).trim()), { status: answer.status });
   return answer.json();
 }
@@ -134,7 +143,7 @@ function act(form, question, done) {
     const button = form.querySelector("button");
     button.disabled = true;
     try {
-      const answer = await fetch(form.getAttribute("action"), { method: "POST" });
+      const answer = await fetch(at(form.getAttribute("action")), { method: "POST" });
       if (answer.ok) done(); else say((await answer.text()).trim(), true);
     } catch { say("the server does not answer", true); }
     button.disabled = false;
@@ -148,7 +157,15 @@ function every(interval, task) {
     clearTimeout(timer);
     if (running || document.hidden) return;
     running = true;
-    try { await task(); late = 0; } catch (e) { late = Math.min(late + 1, 5); if (e.status !== 503) say("the server does not answer: " + e.message, true); }
+    try {
+      await task();
+      late = 0;
+      trouble = "";
+    } catch (e) {
+      late = Math.min(late + 1, 5);
+      trouble = e.status ? e.message : "the server does not answer";
+      say(trouble, true);
+    }
     running = false;
     timer = setTimeout(run, interval * 2 ** late);
   };
@@ -275,9 +292,10 @@ function overview() {
   };
   filter.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(search, 300); });
   $("filter").addEventListener("submit", (e) => { e.preventDefault(); search(); });
-  document.addEventListener("keydown", (e) => {
-    if (e.key === "/" && !/^(INPUT|TEXTAREA)$/.test(document.activeElement?.tagName)) { e.preventDefault(); filter.focus(); }
-  });
+  // The browser's own search begins when the key goes down; the focus moves when it is up again, so that nothing is typed.
+  const calls = (e) => e.key === "/" && document.activeElement !== filter;
+  document.addEventListener("keydown", (e) => { if (calls(e)) e.preventDefault(); });
+  document.addEventListener("keyup", (e) => { if (calls(e)) filter.focus(); });
   act($("drain"), () => `Drain this server? It takes no new allocations, and ends when the ${count(process?.total ?? 0)} live ones have. This can't be taken back.`, () => say("draining"));
 }
 
@@ -296,7 +314,7 @@ function allocation() {
   const stop = every(1000, async () => {
     let d;
     try { d = await ask("allocation?id=" + id); } catch (e) { if (e.status !== 404) throw e; d = { allocation: null, peers: [], history: [] }; }
-    const a = d.allocation, at = Date.now();
+    const a = d.allocation, now = Date.now();
     if (d.history.length) fill($("history"), d.history.map((h) => make("tr", {}, td(h.first), th(h.what), td(h.detail), td(h.times > 1 ? `×${count(h.times)}, last ${h.last}` : ""))));
     if (!a) {
       $("ended").hidden = false;
@@ -317,21 +335,21 @@ function allocation() {
     for (const p of d.peers) streams.push(...p.streams.filter((s) => s.direction === "client_in").map((s) => ({ ...s, from: p.user, peer: true, key: p.id + "/" + s.ssrc })));
     fill($("streams"), streams.map((s) => make("tr", {}, make("td", {}, make("bdi", {}, s.from)), td(String(s.ssrc)), num(String(s.payload_type)), num(s.inferred_clock_rate ? count(s.inferred_clock_rate) + " Hz" : ""), num(bits(s.bitrate)),
       num(count(s.packets)), num(count(s.lost)), bad(num(loss(s.loss)), s.loss > 0.02), bad(num(ms(s.mean_jitter_ms)), s.mean_jitter_ms > 30), num(count(s.reordered)), num(count(s.duplicates)), num(ms(s.longest_gap_ms)), bad(num(String(s.stalls)), s.stalls > 0))), 13, "None was seen.");
-    if (before && at > before.at) {
-      const seconds = (at - before.at) / 1000, more = (now, then) => Math.max(0, (8 * (now - then)) / seconds);
-      plots.up.add(at, { "relayed and dropped": more(c.client_in.bytes, before.c.client_in.bytes) });
-      plots.down.add(at, { relayed: more(c.client_out.bytes, before.c.client_out.bytes) });
+    if (before && now > before.at) {
+      const seconds = (now - before.at) / 1000, more = (now, then) => Math.max(0, (8 * (now - then)) / seconds);
+      plots.up.add(now, { "relayed and dropped": more(c.client_in.bytes, before.c.client_in.bytes) });
+      plots.down.add(now, { relayed: more(c.client_out.bytes, before.c.client_out.bytes) });
       const lost = {}, jitter = {};
       for (const s of streams) {
         const was = before.streams.get(s.key), name = `${s.from} ${s.ssrc}`;
         if (was && s.expected > was.expected) lost[name] = Math.min(100, (100 * Math.max(0, s.lost - was.lost)) / (s.expected - was.expected));
         if (s.jitter_ms !== null) jitter[name] = s.jitter_ms;
       }
-      plots.loss.add(at, lost);
-      plots.jitter.add(at, jitter);
+      plots.loss.add(now, lost);
+      plots.jitter.add(now, jitter);
       for (const p of Object.values(plots)) p.draw();
     }
-    before = { at, c, streams: new Map(streams.map((s) => [s.key, s])) };
+    before = { at: now, c, streams: new Map(streams.map((s) => [s.key, s])) };
   });
   act($("end"), () => `End allocation ${id}? The call that uses it is cut.`, () => { say("ended"); stop(); });
 }

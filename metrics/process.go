@@ -123,13 +123,17 @@ func newSampler() *sampler {
 	return s
 }
 
-// take makes a sample; false: it is the first, or so long after the one before that its rates would tell of nothing.
+// take makes a sample; false: it is the first, or too close to the one before or too far from it for rates that mean
+// anything.
 func (s *sampler) take(n relay.Snapshot, now time.Time) (sample Sample, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cpu, memory := s.usage()
 	between := now.Sub(s.at)
-	ok = !s.at.IsZero() && between > 0 && between < 5*liveInterval
+	if between < liveInterval/2 {
+		return sample, false // the maker was stopped and started: the next one will be a sample of a whole interval
+	}
+	cpu, memory := s.usage()
+	ok = !s.at.IsZero() && between < 5*liveInterval
 	if ok {
 		seconds := between.Seconds()
 		sample = Sample{
