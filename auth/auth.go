@@ -2,12 +2,14 @@ package auth
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -88,35 +90,37 @@ type Options struct {
 // Authenticator answers for one realm. Make it with New.
 type Authenticator struct {
 	// Immutable after New.
-	realm         string // profile form
-	serverName    string
-	enforceExpiry bool
-	algorithms    []Algorithm
-	lifetime      time.Duration // of nonces
-	nonces        nonceKey
-	dummy         keys // tried where there is no real key; random, never lets anybody in
-	interval      time.Duration
-	now           func() time.Time
-	log           logging.LeveledLogger
+	realm       string // profile form
+	serverName  string
+	algorithms  []Algorithm
+	lifetime    time.Duration // of nonces
+	nonces      nonceKey
+	nonceSecret [sha256.Size]byte // digest of Options.NonceSecret
+	dummy       keys              // tried where there is no real key; random, never lets anybody in
+	interval    time.Duration
+	now         func() time.Time
+	log         logging.LeveledLogger
 
-	// Replaced as a whole by Run, read by everybody.
-	current atomic.Pointer[snapshot]
+	// Replaced by Run and Adopt, read by everybody.
+	current       atomic.Pointer[snapshot]
+	enforceExpiry atomic.Bool
 
-	// Owned by New, afterwards by Run.
-	files sources
+	mu    sync.Mutex
+	files sources // guarded by mu once New has returned
 }
 
 // New checks the options, reads the files and returns an Authenticator that is ready to use. Its error joins all faults,
 // one line each; a fault in a file is a *FileError. Without any user and any secret it is ErrNoCredentials.
 func New(o Options) (*Authenticator, error) {
 	a := &Authenticator{
-		enforceExpiry: o.EnforceExpiry,
-		algorithms:    slices.Clone(o.Algorithms),
-		lifetime:      o.NonceLifetime,
-		interval:      o.PollInterval,
-		now:           o.Now,
-		log:           o.Log,
+		algorithms:  slices.Clone(o.Algorithms),
+		lifetime:    o.NonceLifetime,
+		nonceSecret: digestOf(o.NonceSecret),
+		interval:    o.PollInterval,
+		now:         o.Now,
+		log:         o.Log,
 	}
+	a.enforceExpiry.Store(o.EnforceExpiry)
 	if len(a.algorithms) == 0 {
 		a.algorithms = DefaultAlgorithms
 	}
@@ -198,7 +202,7 @@ func New(o Options) (*Authenticator, error) {
 func (a *Authenticator) Realm() string { return a.realm }
 
 // EnforceExpiry tells whether an ephemeral credential's expiry ends an established allocation, too.
-func (a *Authenticator) EnforceExpiry() bool { return a.enforceExpiry }
+func (a *Authenticator) EnforceExpiry() bool { return a.enforceExpiry.Load() }
 
 func checkRealm(realm string) (string, error) {
 	if realm == "" {

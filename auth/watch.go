@@ -12,7 +12,7 @@ import (
 // count it in ticks of up to two seconds (FAT), most in milliseconds.
 const settle = 2 * time.Second
 
-// watched is a credentials file and what was seen of it last. Owned by New, afterwards by Run.
+// watched is a credentials file and what was seen of it last. Guarded by Authenticator.mu once New has returned.
 //
 //	        stat differs, or not settled              content differs        no fault
 //	poll ──────────────────────────────► read, hash ─────────────────► parse ────────► publish
@@ -31,10 +31,6 @@ type watched struct {
 // The path is followed anew each time, so files that are replaced, also through symbolic links as Kubernetes does it, are
 // seen. A file that is faulty, missing or leaves nobody to be let in changes nothing and is logged once. Call it once.
 func (a *Authenticator) Run(ctx context.Context) error {
-	if a.files.usersFile == nil && a.files.secretsFile == nil && a.files.tokenKeysFile == nil {
-		<-ctx.Done()
-		return nil
-	}
 	ticker := time.NewTicker(a.interval)
 	defer ticker.Stop()
 	for {
@@ -49,6 +45,8 @@ func (a *Authenticator) Run(ctx context.Context) error {
 
 // poll looks at each file once and publishes a new snapshot when one of them has new content.
 func (a *Authenticator) poll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	users := a.report(a.files.usersFile, a.loadUsers)
 	secrets := a.report(a.files.secretsFile, a.loadSecrets)
 	tokenKeys := a.report(a.files.tokenKeysFile, a.loadTokenKeys)

@@ -14,8 +14,8 @@ func header(name, value string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set(name, value) }
 }
 
-// Who may drain: whoever the guard admits, but no page of another site.
-func TestWhoMayDrain(t *testing.T) {
+// Who may drain and reload: whoever the guard admits, but no page of another site.
+func TestWhoMayAct(t *testing.T) {
 	var (
 		loopback = Options{Loopback: true}
 		token    = Options{Token: "s3cret"}
@@ -49,15 +49,23 @@ func TestWhoMayDrain(t *testing.T) {
 		{"a parameter", loopback, "/drain?timeout=5m", nil, 400, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			begun := false
-			test.options.Drain = func() { begun = true }
-			changes := append([]func(*http.Request){method("POST")}, test.changes...)
-			response, body := get(t, NewHandler(newFake(), test.options), test.target, changes...)
-			if response.StatusCode != test.code || begun != test.begun {
-				t.Errorf("%d, begun %v, want %d, %v: %s", response.StatusCode, begun, test.code, test.begun, body)
-			}
-			if got, want := response.Header.Get("Allow"), "GET, HEAD, POST"; test.code == 405 && got != want {
-				t.Errorf("Allow: %s", got)
+			for _, path := range []string{"/drain", "/reload"} {
+				begun := ""
+				test.options.Drain = func() { begun += "/drain" }
+				test.options.Reloads = new(Reloads)
+				test.options.Reload = func() Reload { begun += "/reload"; return Reload{Result: ReloadUnchanged} }
+				want := ""
+				if test.begun {
+					want = path
+				}
+				changes := append([]func(*http.Request){method("POST")}, test.changes...)
+				response, body := get(t, NewHandler(newFake(), test.options), strings.Replace(test.target, "/drain", path, 1), changes...)
+				if response.StatusCode != test.code || begun != want {
+					t.Errorf("%s: %d, begun %q, want %d, %q: %s", path, response.StatusCode, begun, test.code, want, body)
+				}
+				if got, want := response.Header.Get("Allow"), "GET, HEAD, POST"; test.code == 405 && got != want {
+					t.Errorf("Allow: %s", got)
+				}
 			}
 		})
 	}

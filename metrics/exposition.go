@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pion/logging"
@@ -34,6 +36,8 @@ var (
 	connectionsDesc = describe("tcp_connections", "Connections of TCP allocations, between a client and a peer, by whether they wait for an end.", "state")
 	drainingDesc    = describe("draining", "1 while the server takes no new allocation and waits for the live ones to end, else 0.")
 	eventsDesc      = describe("events_total", "Lines of the event stream by what became of them: written, lost as the queue was full, lost as the target did not take them.", "result")
+	reloadsDesc     = describe("reloads_total", "Attempts to read the settings again while running, by what became of them.", "result")
+	reloadedDesc    = describe("last_reload_success_timestamp_seconds", "When the settings in force were read, in seconds since 1970: at start, or at the last reload that was not refused.")
 	unexposedDesc   = describe("allocations_unexposed", "Live allocations without series of their own.")
 
 	allocationBytesDesc     = describe("allocation_bytes_total", "Bytes of application data of one live allocation.", allocationLabels...)
@@ -54,18 +58,18 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 // newExposition serves /metrics from a registry of its own. Scrapes at the same time share one reading.
-func newExposition(source Source, o Options) http.Handler {
+func newExposition(source Source, o Options, series *atomic.Int64) http.Handler {
 	options := promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, CoalesceGather: true}
 	if o.Log != nil {
 		options.ErrorLog = errorLog{o.Log}
 	}
-	return promhttp.HandlerFor(newRegistry(source, o), options)
+	return promhttp.HandlerFor(newRegistry(source, o, series), options)
 }
 
-func newRegistry(source Source, o Options) *prometheus.Registry {
+func newRegistry(source Source, o Options, series *atomic.Int64) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
-		&collector{source: source, series: max(o.AllocationSeries, 0), version: label(o.Version)},
+		&collector{source: source, series: series, version: label(o.Version), reloads: o.Reloads},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -80,8 +84,9 @@ func (l errorLog) Println(v ...any) { l.log.Error(strings.TrimSuffix(fmt.Sprintl
 // collector reads the source once for each scrape. Immutable.
 type collector struct {
 	source  Source
-	series  int // allocations that have series of their own
+	series  *atomic.Int64 // allocations that have series of their own
 	version string
+	reloads *Reloads // may be nil
 }
 
 // Describe implements prometheus.Collector.
@@ -124,6 +129,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, h := range s.Handshakes {
 		to.counter(handshakesDesc, h.Value, h.Protocol, h.Outcome)
 	}
+	c.reloads.collect(to, s.Started)
 	to.gauge(buildDesc, 1, c.version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	c.collectAllocations(to, s.Allocations)
 }
@@ -159,6 +165,10 @@ func (s sink) counter(d *prometheus.Desc, v uint64, labels ...string) {
 
 func (s sink) gauge(d *prometheus.Desc, v int, labels ...string) {
 	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), labels...)
+}
+
+func (s sink) seconds(d *prometheus.Desc, t time.Time) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(t.UnixMilli())/1000)
 }
 
 func (s sink) reasons(d *prometheus.Desc, counts []relay.Count) {

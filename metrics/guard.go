@@ -6,30 +6,43 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hairpin-turn/hairpin/auth"
 )
 
-// guard decides who sees allocations: they name users and addresses. Immutable.
+// guard decides who sees allocations: they name users and addresses.
 //
 //	token set            whoever shows it
 //	no token, loopback   whoever asks for this host by its own name
 //	no token, elsewhere  nobody
 type guard struct {
-	token    [sha256.Size]byte // the sum hides how long the token is
-	hasToken bool
-	loopback bool
+	token    *atomic.Pointer[[sha256.Size]byte] // the sum hides how long the token is; holds nil: there is none
+	loopback bool                               // immutable
 }
 
 func newGuard(o Options) guard {
-	return guard{token: sha256.Sum256([]byte(o.Token)), hasToken: o.Token != "", loopback: o.Loopback}
+	g := guard{token: new(atomic.Pointer[[sha256.Size]byte]), loopback: o.Loopback}
+	g.set(o.Token)
+	return g
+}
+
+// set replaces the token; empty: nobody has one.
+func (g *guard) set(token string) {
+	if token == "" {
+		g.token.Store(nil)
+		return
+	}
+	sum := sha256.Sum256([]byte(token))
+	g.token.Store(&sum)
 }
 
 // admits says whether the request may be answered; otherwise it has answered it.
 func (g *guard) admits(w http.ResponseWriter, r *http.Request) bool {
+	token := g.token.Load()
 	switch {
-	case g.hasToken:
-		if g.matches(shownToken(r)) {
+	case token != nil:
+		if matches(shownToken(r), token) {
 			return true
 		}
 		w.Header().Add("WWW-Authenticate", `Bearer realm="hairpin admin"`)
@@ -50,9 +63,9 @@ func (g *guard) admits(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // matches compares in a time that says nothing about the token.
-func (g *guard) matches(shown string) bool {
+func matches(shown string, token *[sha256.Size]byte) bool {
 	sum := sha256.Sum256([]byte(shown))
-	return subtle.ConstantTimeCompare(sum[:], g.token[:]) == 1
+	return subtle.ConstantTimeCompare(sum[:], token[:]) == 1
 }
 
 // shownToken returns the bearer token or the password of basic authentication (RFC 6750 §2.1, RFC 7617 §2); empty,

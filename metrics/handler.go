@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/pion/logging"
@@ -41,6 +42,10 @@ type Options struct {
 	Ready func() error
 	// Drain is what POST /drain has begin; calling it again does nothing. nil: there is no /drain.
 	Drain func()
+	// Reload is what POST /reload calls; it returns when the settings were read again. nil: there is no /reload.
+	Reload func() Reload
+	// Reloads are what /reload and the metrics show of it; nil: there were none.
+	Reloads *Reloads
 	// Log gets the faults of exposition; nil: silent.
 	Log logging.LeveledLogger
 }
@@ -53,6 +58,7 @@ type Options struct {
 //	/allocations  Status as JSON; ?limit=N&after=ID&id=ID
 //	/             the same as a page
 //	/drain        Drain as JSON; POST begins it
+//	/reload       Reload as JSON; POST does it
 //	/end          POST with ?id=ID ends an allocation
 //	              ?id=ID is that of one allocation; page.js and style.css belong to it, and it asks for
 //	/live         Server-Sent Events for open pages
@@ -61,25 +67,26 @@ type Options struct {
 func NewHandler(source Source, o Options) *Handler {
 	status := &statusReader{source: source, version: o.Version}
 	tables := newTables(status)
-	h := &Handler{
-		guard: newGuard(o),
-		live:  newLive(status),
-		routes: map[string]route{
-			"/metrics":     {open: true, Handler: newExposition(source, o)},
-			"/healthz":     {open: true, Handler: http.HandlerFunc(serveHealth)},
-			"/readyz":      {open: true, Handler: readiness(o.Ready)},
-			"/allocations": {Handler: http.HandlerFunc(status.serveJSON)},
-			"/end":         {acts: true, Handler: &ender{source: source, allow: o.Token != "", sites: http.NewCrossOriginProtection()}},
-			"/table":       {Handler: http.HandlerFunc(tables.serveTable)},
-			"/allocation":  {Handler: http.HandlerFunc(tables.serveDetail)},
-			"/":            {Handler: &pager{tables: tables, actions: o.Token != "", drain: o.Drain != nil}},
-			scriptPath:     {Handler: serveFile("text/javascript", script)},
-			stylePath:      {Handler: serveFile("text/css", style)},
-		},
+	h := &Handler{guard: newGuard(o), live: newLive(status)}
+	h.SetAllocationSeries(o.AllocationSeries)
+	h.routes = map[string]route{
+		"/metrics":     {open: true, Handler: newExposition(source, o, &h.series)},
+		"/healthz":     {open: true, Handler: http.HandlerFunc(serveHealth)},
+		"/readyz":      {open: true, Handler: readiness(o.Ready)},
+		"/allocations": {Handler: http.HandlerFunc(status.serveJSON)},
+		"/end":         {acts: true, Handler: &ender{source: source, allow: o.Token != "", sites: http.NewCrossOriginProtection()}},
+		"/table":       {Handler: http.HandlerFunc(tables.serveTable)},
+		"/allocation":  {Handler: http.HandlerFunc(tables.serveDetail)},
+		"/":            {Handler: &pager{tables: tables, actions: o.Token != "", drain: o.Drain != nil}},
+		scriptPath:     {Handler: serveFile("text/javascript", script)},
+		stylePath:      {Handler: serveFile("text/css", style)},
 	}
 	h.routes["/live"] = route{Handler: h.live}
 	if o.Drain != nil {
 		h.routes["/drain"] = route{posted: true, Handler: &drainer{source: source, begin: o.Drain, sites: http.NewCrossOriginProtection()}}
+	}
+	if o.Reload != nil {
+		h.routes["/reload"] = route{posted: true, Handler: &reloader{reloads: o.Reloads, again: o.Reload, sites: http.NewCrossOriginProtection()}}
 	}
 	return h
 }
@@ -87,12 +94,19 @@ func NewHandler(source Source, o Options) *Handler {
 // Handler serves the admin address. Make it with NewHandler.
 type Handler struct {
 	guard  guard
+	series atomic.Int64     // Options.AllocationSeries
 	routes map[string]route // by exact path; immutable
 	live   *live
 }
 
 // Close ends the streams of events to open pages, which would go on for ever otherwise.
 func (h *Handler) Close() { h.live.Close() }
+
+// SetToken replaces Options.Token, for the next request on.
+func (h *Handler) SetToken(token string) { h.guard.set(token) }
+
+// SetAllocationSeries replaces Options.AllocationSeries, for the next scrape on.
+func (h *Handler) SetAllocationSeries(n int) { h.series.Store(int64(max(n, 0))) }
 
 type route struct {
 	http.Handler
@@ -124,7 +138,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, ok := h.routes[r.URL.Path]
 	switch {
 	case !ok:
-		answer(w, http.StatusNotFound, "not found: there are /metrics, /healthz, /readyz, /allocations, /drain, /end and the page at /")
+		answer(w, http.StatusNotFound, "not found: there are /metrics, /healthz, /readyz, /allocations, /drain, /reload, /end and the page at /")
 	case !route.takes(r.Method):
 		w.Header().Set("Allow", route.methods())
 		answer(w, http.StatusMethodNotAllowed, r.URL.Path+" takes no "+strconv.Quote(r.Method)+": use "+route.methods())

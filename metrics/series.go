@@ -12,11 +12,12 @@ import (
 
 // collectAllocations exposes the oldest allocations: an allocation that has series keeps them until it ends.
 func (c *collector) collectAllocations(to sink, live int) {
-	if c.series == 0 {
+	limit := int(c.series.Load())
+	if limit == 0 {
 		to.gauge(unexposedDesc, live)
 		return
 	}
-	chosen := oldest{limit: c.series}
+	chosen := oldest{limit: limit}
 	c.source.Allocations(-1, chosen.add)
 	list := chosen.list()
 	to.gauge(unexposedDesc, chosen.seen-len(list))

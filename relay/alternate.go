@@ -60,20 +60,22 @@ func (c *Config) checkAlternates() error {
 // alternates keeps the gate's list of other servers up to date. It belongs to the goroutine of run, and everything
 // else of the server reads what it leaves in the gate, so nothing ever waits for DNS.
 type alternates struct {
-	configured []Alternate
-	gate       *control.Gate
-	log        logging.LeveledLogger
-	own        func() []netip.AddrPort // what leads back to this server
-	lookup     func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	gate     *control.Gate
+	log      logging.LeveledLogger
+	own      func() []netip.AddrPort // what leads back to this server
+	lookup   func(ctx context.Context, network, host string) ([]netip.Addr, error)
+	replaced chan []Alternate // the newest list that run has not taken yet; holds one
 
-	found   map[string][]netip.Addr // by name: the last good answer
-	failing map[string]bool         // by name: logged already
+	// Owned by newAlternates, afterwards by run.
+	configured []Alternate
+	found      map[string][]netip.Addr // by name: the last good answer
+	failing    map[string]bool         // by name: logged already
 }
 
 // newAlternates takes in the addresses that need no look-up.
 func (s *Server) newAlternates() *alternates {
 	a := &alternates{
-		configured: s.config.Alternates, gate: &s.drain.gate, log: s.log, own: s.ownAddresses,
+		configured: s.config.Alternates, gate: &s.drain.gate, log: s.log, own: s.ownAddresses, replaced: make(chan []Alternate, 1),
 		lookup: net.DefaultResolver.LookupNetIP,
 		found:  make(map[string][]netip.Addr), failing: make(map[string]bool),
 	}
@@ -84,12 +86,14 @@ func (s *Server) newAlternates() *alternates {
 // run looks the names up until ctx ends. Addresses of this host may change as well, so that what is ours is judged anew
 // each time.
 func (a *alternates) run(ctx context.Context) {
-	if len(a.configured) == 0 {
-		return
-	}
 	again := time.NewTicker(alternateInterval)
 	defer again.Stop()
 	for {
+		select {
+		case a.configured = <-a.replaced:
+			a.publish() // what needs no look-up
+		default:
+		}
 		a.resolve(ctx)
 		if ctx.Err() != nil {
 			return
@@ -98,9 +102,20 @@ func (a *alternates) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case a.configured = <-a.replaced:
+			a.publish()
 		case <-again.C:
 		}
 	}
+}
+
+// replace has run go on with another list. Callers come one after the other.
+func (a *alternates) replace(list []Alternate) {
+	select {
+	case <-a.replaced: // not taken yet, and out of date
+	default:
+	}
+	a.replaced <- list
 }
 
 // resolve asks for all names at once. A name that can't be had keeps its last answer.

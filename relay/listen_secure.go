@@ -66,7 +66,7 @@ func (c *Config) checkSecure(l Listener) (faults []error) {
 // secureShared loads the certificates if a listener needs them.
 func (c *Config) secureShared() (*secure.Shared, error) {
 	if !slices.ContainsFunc(c.Listeners, func(l Listener) bool { return NeedsCertificate(l.Scheme) }) {
-		return secure.NewShared(nil), nil
+		return secure.NewShared(secure.NoCertificates(c.Log.NewLogger("secure"))), nil
 	}
 	certificates, err := secure.Load(c.Certificates, c.Log.NewLogger("secure"))
 	if err != nil {

@@ -52,6 +52,7 @@ type Server struct {
 	stop    chan struct{} // closed by Close
 
 	drain      drain
+	reload     sync.Mutex // held by Reload
 	alternates *alternates
 	discovery  *control.Discovery // nil: none
 	lives      lives
@@ -326,9 +327,7 @@ func (s *Server) Run(ctx context.Context) error {
 			running.Go(l.Serve)
 		}
 	}
-	if s.secure.Certificates != nil {
-		running.Go(func() { s.secure.Certificates.Run(ctx) })
-	}
+	running.Go(func() { s.secure.Certificates.Run(ctx) })
 	running.Go(func() { s.table.Run(ctx) })
 	running.Go(func() { s.policy.Run(ctx) })
 	running.Go(func() { s.alternates.run(ctx) })

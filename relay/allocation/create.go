@@ -73,10 +73,10 @@ func (t *Table) admit(r *Request, now Time) (stale []*Allocation, err error) {
 	if stale, err = t.vacateLocked(&r.FiveTuple, now); err != nil {
 		return nil, err
 	}
-	if t.options.TotalQuota > 0 && t.Count() >= t.options.TotalQuota {
+	if t.quotas.total > 0 && t.Count() >= t.quotas.total {
 		return stale, ErrCapacity
 	}
-	if t.options.UserQuota > 0 && t.perUser[r.Account] >= t.options.UserQuota {
+	if t.quotas.user > 0 && t.perUser[r.Account] >= t.quotas.user {
 		return stale, ErrUserQuota
 	}
 	t.perUser[r.Account]++

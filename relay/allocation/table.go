@@ -67,6 +67,7 @@ type Table struct {
 
 	moving       sync.Mutex // has moves told in their order: held while one is made, and Options.Moved called
 	mu           sync.Mutex
+	quotas       quotas               // guarded by mu
 	perUser      map[string]int       // by account
 	throttles    map[string]*throttle // likewise; empty without Options.UserBandwidth
 	mobile       map[uint64]*rare     // those that may move, by ID
@@ -81,7 +82,7 @@ func NewTable(o Options) (*Table, error) {
 		o.Cooldown = DefaultCooldown
 	}
 	t := &Table{
-		clock: newClock(o.Now), options: o, key: newHashKey(),
+		clock: newClock(o.Now), options: o, key: newHashKey(), quotas: quotas{user: o.UserQuota, total: o.TotalQuota},
 		perUser: make(map[string]int), throttles: make(map[string]*throttle),
 		mobile:       make(map[uint64]*rare),
 		reservations: reservations{byToken: make(map[[8]byte]reserved)},
@@ -193,6 +194,17 @@ func (t *Table) FindRelayed(addr netip.AddrPort, now Time) *Allocation {
 			return a.Current(now)
 		}
 	}
+}
+
+// quotas are Options.UserQuota and Options.TotalQuota, or what SetQuotas made of them.
+type quotas struct{ user, total int }
+
+// SetQuotas replaces Options.UserQuota and Options.TotalQuota. Allocations that are above them stay; only new ones are
+// refused.
+func (t *Table) SetQuotas(user, total int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.quotas = quotas{user: user, total: total}
 }
 
 // Count returns the number of allocations, those included that expired within the

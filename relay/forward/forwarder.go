@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/peers"
@@ -24,12 +25,14 @@ type Options struct {
 	Table     *allocation.Table
 	Listeners int           // how many there are
 	Peers     *peers.Policy // with whom clients may exchange packets; nil: with each other
-	Quality   quality.Mode  // whose media are looked at
+	Quality   quality.Mode  // whose media are looked at, until SetQuality
 }
 
 // Plane is what the forwarders of a server share.
 type Plane struct {
 	Options // immutable
+
+	quality atomic.Uint32 // quality.Mode; read once a batch
 
 	mu         sync.Mutex
 	forwarders []*Forwarder // every one that may be used; guarded by mu
@@ -41,15 +44,21 @@ func New(o Options) *Plane {
 	if o.Peers == nil {
 		o.Peers = peers.LoopOnly()
 	}
-	return &Plane{Options: o, retired: Totals{Listeners: make([]ListenerTotals, o.Listeners)}}
+	p := &Plane{Options: o, retired: Totals{Listeners: make([]ListenerTotals, o.Listeners)}}
+	p.SetQuality(o.Quality)
+	return p
 }
+
+// SetQuality changes whose media are looked at, from each forwarder's next batch on. What was seen before stays.
+func (p *Plane) SetQuality(m quality.Mode) { p.quality.Store(uint32(m)) }
 
 // Forwarder is one goroutine's part of the data plane. Between Begin and Flush it
 // collects what goes out.
 type Forwarder struct {
+	plane  *Plane
 	table  *allocation.Table
 	policy *peers.Policy
-	media  quality.Mode
+	media  quality.Mode // of this batch
 	now    allocation.Time
 	rules  *peers.Set // of this batch
 
@@ -75,7 +84,7 @@ func (p *Plane) NewForwarder(conns []*udp.Conn) *Forwarder {
 	var seed [32]byte
 	crand.Read(seed[:]) // never fails (crypto/rand)
 	f := &Forwarder{
-		table: p.Table, policy: p.Peers, media: p.Quality, conns: conns, queues: make([]*udp.Queue, len(conns)),
+		plane: p, table: p.Table, policy: p.Peers, conns: conns, queues: make([]*udp.Queue, len(conns)),
 		streams: make([]allocation.Stream, 0, queueStreams),
 		heads:   make([][maxDataHeader]byte, queueMessages),
 		ids:     rand.NewChaCha8(seed),
@@ -104,7 +113,9 @@ func (p *Plane) Retire(f *Forwarder) {
 }
 
 // Begin starts a batch that was received at now.
-func (f *Forwarder) Begin(now allocation.Time) { f.now, f.rules = now, f.policy.Set() }
+func (f *Forwarder) Begin(now allocation.Time) {
+	f.now, f.rules, f.media = now, f.policy.Set(), quality.Mode(f.plane.quality.Load())
+}
 
 // transactionID fills id with the next random transaction ID (RFC 8489 §5).
 func (f *Forwarder) transactionID(id *[12]byte) {

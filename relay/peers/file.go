@@ -51,6 +51,14 @@ func readSteady(path string) ([]byte, error) {
 	return content, nil
 }
 
+// readRules reads a file into the rules that it holds.
+func readRules(path string) (content []byte, rules []entry, err error) {
+	if content, err = readFile(path); err == nil {
+		rules, err = parseLines(path, content)
+	}
+	return content, rules, err
+}
+
 // parseLines reads one rule in each line that is not blank; "#" begins a comment.
 // The error joins a *Fault for each faulty line.
 func parseLines(path string, content []byte) ([]entry, error) {
@@ -82,12 +90,21 @@ func parseLines(path string, content []byte) ([]entry, error) {
 // readAgain takes over the file if its content is another one. A fault leaves the
 // rules as they are and is logged once.
 func (p *Policy) readAgain() {
-	content, err := readFile(p.file)
+	p.mu.Lock()
+	file := p.file
+	p.mu.Unlock()
+	if file == "" {
+		return
+	}
+	content, err := readFile(file)
 	if errors.Is(err, errChanging) {
 		return // the next look will find it whole
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if file != p.file {
+		return // ReplaceFile came in between
+	}
 	if err == nil && p.fault == "" && bytes.Equal(content, p.content) {
 		return
 	}

@@ -48,7 +48,6 @@ type Options struct {
 // Policy holds the rules in force. Make it with New.
 type Policy struct {
 	// Immutable after New.
-	file     string
 	own      func() []netip.AddrPort
 	lookup   func(ctx context.Context, name string) ([]netip.Addr, error)
 	interval time.Duration
@@ -58,6 +57,7 @@ type Policy struct {
 	wake    chan struct{} // new names wait for Run; holds one
 
 	mu        sync.Mutex // guards what follows
+	file      string     // Options.File, or ReplaceFile's
 	given     []Rule     // Options.Rules, or Replace's
 	fromFile  []entry    // of the file's last content without a fault
 	content   []byte     // of the file when it was taken over
@@ -103,11 +103,8 @@ func New(o Options) (*Policy, error) {
 	p.given = slices.Clone(o.Rules)
 	var lines []entry
 	if p.file != "" {
-		content, err := readFile(p.file)
-		if err == nil {
-			lines, err = parseLines(p.file, content)
-		}
-		p.content = content
+		var err error
+		p.content, lines, err = readRules(p.file)
 		faults = append(faults, err)
 	}
 	faults = append(faults, p.adopt(p.given, lines))
@@ -124,6 +121,28 @@ func (p *Policy) Replace(rules []Rule) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.adoptLocked(slices.Clone(rules), p.fromFile)
+}
+
+// ReplaceFile is Replace with another Options.File, or the same one, which is read at once; empty: none.
+func (p *Policy) ReplaceFile(rules []Rule, file string) error {
+	var content []byte
+	var lines []entry
+	if file != "" {
+		var err error
+		if content, lines, err = readRules(file); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.file
+	p.file = file
+	if err := p.adoptLocked(slices.Clone(rules), lines); err != nil {
+		p.file = before
+		return err
+	}
+	p.content, p.fault = content, ""
+	return nil
 }
 
 func (p *Policy) adopt(given []Rule, lines []entry) error {
@@ -177,11 +196,16 @@ func (p *Policy) Set() *Set { return p.current.Load() }
 
 // External says whether the rules may allow peers beyond the process, now or when
 // the file changes: whether relayed transport addresses need sockets. Only Replace
-// changes it.
+// and ReplaceFile change it.
 func (p *Policy) External() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.file != "" || slices.ContainsFunc(p.given, func(r Rule) bool { return r.kind != loop && !r.deny })
+	return External(p.given, p.file)
+}
+
+// External is Policy.External for a policy of these rules and this file.
+func External(rules []Rule, file string) bool {
+	return file != "" || slices.ContainsFunc(rules, func(r Rule) bool { return r.kind != loop && !r.deny })
 }
 
 // RuleStatus is what a rule comes to at the moment.

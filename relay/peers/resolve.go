@@ -52,9 +52,7 @@ func (p *Policy) Run(ctx context.Context) error {
 	ticker := time.NewTicker(p.interval)
 	defer ticker.Stop()
 	for {
-		if p.file != "" {
-			p.readAgain()
-		}
+		p.readAgain()
 		select {
 		case <-p.wake: // this round is theirs, too
 		default:

@@ -112,7 +112,7 @@ func (a *Association) certificate(hello *dtls.ClientHelloInfo) (*tls.Certificate
 		return nil, err
 	}
 	a.holds.Store(true)
-	return a.listener.shared.Certificates.forDTLS(hello), nil
+	return a.listener.shared.Certificates.forDTLS(hello)
 }
 
 func (a *Association) letGo() {

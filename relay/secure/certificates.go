@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,11 +37,29 @@ type FileError struct {
 func (e *FileError) Error() string { return e.File + ": " + e.Err.Error() }
 func (e *FileError) Unwrap() error { return e.Err }
 
-// Certificates are the current content of some pairs of files. All methods but Run may be called concurrently.
+// Certificates are the current content of some pairs of files. All methods may be called concurrently, Run once.
 type Certificates struct {
 	log     logging.LeveledLogger
-	current atomic.Pointer[[]*tls.Certificate] // in the order of the pairs; never empty
-	pairs   []*watched                         // owned by Load, afterwards by Run
+	current atomic.Pointer[[]*tls.Certificate] // in the order of the pairs; empty only where no listener needs one
+
+	mu    sync.Mutex
+	pairs []*watched // guarded by mu
+}
+
+// NoCertificates are for a server that needs none yet; Adopt gives it some.
+func NoCertificates(log logging.LeveledLogger) *Certificates {
+	c := &Certificates{log: log}
+	c.publishLocked()
+	return c
+}
+
+// Adopt takes over the pairs of next, which Load made and nobody else uses. Connections keep the certificate that they
+// began with.
+func (c *Certificates) Adopt(next *Certificates) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pairs = next.pairs
+	c.publishLocked()
 }
 
 // watched is a pair and what was last seen of it.
@@ -76,8 +95,8 @@ func Load(pairs []Pair, log logging.LeveledLogger) (*Certificates, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}
-	c.publish()
-	c.warn(time.Now())
+	c.publishLocked()
+	c.warnLocked(time.Now())
 	return c, nil
 }
 
@@ -92,19 +111,25 @@ func (c *Certificates) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			c.poll()
-			c.warn(now)
+			c.look(now)
 		}
 	}
 }
 
-func (c *Certificates) poll() {
+func (c *Certificates) look(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pollLocked()
+	c.warnLocked(now)
+}
+
+func (c *Certificates) pollLocked() {
 	changed := false
 	for _, w := range c.pairs {
 		changed = w.poll(c.log) || changed
 	}
 	if changed {
-		c.publish()
+		c.publishLocked()
 	}
 }
 
@@ -137,8 +162,8 @@ func (w *watched) poll(log logging.LeveledLogger) bool {
 	return true
 }
 
-// warn says once of each certificate that clients are going to refuse it.
-func (c *Certificates) warn(now time.Time) {
+// warnLocked says once of each certificate that clients are going to refuse it.
+func (c *Certificates) warnLocked(now time.Time) {
 	for _, w := range c.pairs {
 		switch leaf := w.good.Leaf; {
 		case w.warned:
@@ -152,7 +177,7 @@ func (c *Certificates) warn(now time.Time) {
 	}
 }
 
-func (c *Certificates) publish() {
+func (c *Certificates) publishLocked() {
 	all := make([]*tls.Certificate, len(c.pairs))
 	for i, w := range c.pairs {
 		all[i] = w.good
@@ -160,26 +185,35 @@ func (c *Certificates) publish() {
 	c.current.Store(&all)
 }
 
+// errNoCertificate ends a handshake at a listener that goes on without its certificate for those whom it has.
+var errNoCertificate = errors.New("secure: there is no certificate any longer")
+
 // forTLS picks the first certificate that suits the client's name and algorithms, else the first one.
-func (c *Certificates) forTLS(hello *tls.ClientHelloInfo) *tls.Certificate {
+func (c *Certificates) forTLS(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	all := *c.current.Load()
+	if len(all) == 0 {
+		return nil, errNoCertificate
+	}
 	for _, one := range all {
 		if len(all) > 1 && hello.SupportsCertificate(one) == nil {
-			return one
+			return one, nil
 		}
 	}
-	return all[0]
+	return all[0], nil
 }
 
 // forDTLS picks the first certificate for the name that the client gives, else the first one.
-func (c *Certificates) forDTLS(hello *dtls.ClientHelloInfo) *tls.Certificate {
+func (c *Certificates) forDTLS(hello *dtls.ClientHelloInfo) (*tls.Certificate, error) {
 	all := *c.current.Load()
+	if len(all) == 0 {
+		return nil, errNoCertificate
+	}
 	for _, one := range all {
 		if len(all) > 1 && hello.ServerName != "" && one.Leaf.VerifyHostname(hello.ServerName) == nil {
-			return one
+			return one, nil
 		}
 	}
-	return all[0]
+	return all[0], nil
 }
 
 // pairContent is what the files of a pair hold.

@@ -89,37 +89,37 @@ func TestCertificatesPoll(t *testing.T) {
 	}
 	serial := func(want int64) {
 		t.Helper()
-		if got := c.forTLS(&tls.ClientHelloInfo{}).Leaf.SerialNumber.Int64(); got != want {
-			t.Errorf("certificate %d, want %d", got, want)
+		if got, err := c.forTLS(&tls.ClientHelloInfo{}); err != nil || got.Leaf.SerialNumber.Int64() != want {
+			t.Errorf("certificate %v, want %d: %v", got.Leaf.SerialNumber, want, err)
 		}
 	}
-	c.poll()
+	c.pollLocked()
 	log.wants(t, "")
 
 	write(t, files.Certificate, two.certificate) // the key follows
-	c.poll()
+	c.pollLocked()
 	log.wants(t, "")
 	serial(1)
 	write(t, files.Key, two.key)
-	c.poll()
+	c.pollLocked()
 	log.wants(t, "was read again")
 	serial(2)
 
 	write(t, files.Key, one.key) // and nothing follows
-	c.poll()
+	c.pollLocked()
 	log.wants(t, "")
-	c.poll()
+	c.pollLocked()
 	log.wants(t, files.Key+": it is no key for the first certificate in")
-	c.poll()
+	c.pollLocked()
 	log.wants(t, "")
 	serial(2)
 	os.Remove(files.Key)
-	c.poll()
-	c.poll()
+	c.pollLocked()
+	c.pollLocked()
 	log.wants(t, files.Key+": no such file")
 	serial(2)
 	write(t, files.Key, two.key)
-	c.poll()
+	c.pollLocked()
 	log.wants(t, "is in order again")
 	serial(2)
 }
@@ -135,11 +135,11 @@ func TestCertificatesExpire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.warn(end.Add(-time.Minute))
+	c.warnLocked(end.Add(-time.Minute))
 	log.wants(t, "")
-	c.warn(end.Add(time.Minute))
+	c.warnLocked(end.Add(time.Minute))
 	log.wants(t, "expired")
-	c.warn(end.Add(2 * time.Minute))
+	c.warnLocked(end.Add(2 * time.Minute))
 	log.wants(t, "")
 }
 
@@ -157,10 +157,10 @@ func TestCertificatesByName(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]int64{"one.test": 1, "two.test": 2, "three.test": 1, "": 1} {
-		overTLS := c.forTLS(&tls.ClientHelloInfo{
+		overTLS, _ := c.forTLS(&tls.ClientHelloInfo{
 			ServerName: name, SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},
 		})
-		overDTLS := c.forDTLS(&dtls.ClientHelloInfo{ServerName: name})
+		overDTLS, _ := c.forDTLS(&dtls.ClientHelloInfo{ServerName: name})
 		if overTLS.Leaf.SerialNumber.Int64() != want || overDTLS.Leaf.SerialNumber.Int64() != want {
 			t.Errorf("%q: certificate %v by TLS, %v by DTLS, want %d", name, overTLS.Leaf.SerialNumber, overDTLS.Leaf.SerialNumber, want)
 		}

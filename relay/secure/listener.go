@@ -22,12 +22,12 @@ const firstOfTLS = 22
 
 // Shared is what the listeners of a server have in common.
 type Shared struct {
-	Certificates *Certificates // nil: no listener needs one
+	Certificates *Certificates // immutable
 	Stats        *Stats
 	slots        slots
 }
 
-// NewShared makes the common part; certificates may be nil if no listener needs them.
+// NewShared makes the common part; certificates are NoCertificates if no listener needs them.
 func NewShared(certificates *Certificates) *Shared {
 	return &Shared{Certificates: certificates, Stats: new(Stats), slots: newSlots()}
 }
@@ -194,7 +194,7 @@ func newTLSConfig(certificates *Certificates) *tls.Config {
 			if err := hello.Conn.(*conn).hold(hello.Context()); err != nil {
 				return nil, err
 			}
-			return certificates.forTLS(hello), nil
+			return certificates.forTLS(hello)
 		},
 	}
 }

@@ -1,0 +1,58 @@
+package relay
+
+import (
+	"errors"
+
+	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay/peers"
+	"github.com/hairpin-turn/hairpin/relay/secure"
+)
+
+// ErrNeedsSockets refuses rules that allow peers beyond the process to a server that was started without any: its
+// allocations have no sockets.
+var ErrNeedsSockets = errors.New("peers: rules beyond loop need a restart: without any at start, relayed transport addresses have no sockets")
+
+// Reload changes a server to what next says of Peers.Rules, Peers.File, UserQuota, TotalQuota, Quality, Alternates,
+// Certificates and Auth, as far as Authenticator.Adopt takes that. The rest of next is not looked at, but for being valid.
+// Allocations, connections and packets under way are not touched: each change holds for what comes next.
+//
+//	check, read files ──► peers' rules ──► all the rest, which can't fail
+//	        └────────────────────┴─ fault: nothing has changed
+//
+// It may be called by any goroutine; two calls come one after the other.
+func (s *Server) Reload(next Config) error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	next.Log = s.config.Log
+	if err := next.complete(); err != nil {
+		return err
+	}
+	if s.relayed == nil && peers.External(next.Peers.Rules, next.Peers.File) {
+		return ErrNeedsSockets
+	}
+	next.Auth.Log = s.config.Auth.Log
+	credentials, err := auth.New(next.Auth)
+	if err != nil {
+		return err
+	}
+	var certificates *secure.Certificates
+	if len(next.Certificates) > 0 {
+		if certificates, err = secure.Load(next.Certificates, s.config.Log.NewLogger("secure")); err != nil {
+			return err
+		}
+	}
+	if err := s.auth.Adoptable(credentials); err != nil {
+		return err
+	}
+	if err := s.policy.ReplaceFile(next.Peers.Rules, next.Peers.File); err != nil {
+		return err
+	}
+	s.auth.Adopt(credentials)
+	if certificates != nil {
+		s.secure.Certificates.Adopt(certificates)
+	}
+	s.table.SetQuotas(next.UserQuota, next.TotalQuota)
+	s.plane.SetQuality(next.Quality)
+	s.alternates.replace(next.Alternates)
+	return nil
+}
