@@ -28,6 +28,7 @@ func TestGolden(t *testing.T) {
 		"help/sessions.txt":         {"sessions", "--help"},
 		"help/sessions-end.txt":     {"sessions", "end", "--help"},
 		"help/drain.txt":            {"drain", "--help"},
+		"help/reload.txt":           {"reload", "--help"},
 		"help/config.txt":           {"config", "--help"},
 		"help/config-check.txt":     {"config", "check", "--help"},
 		"help/config-print.txt":     {"config", "print", "--help"},

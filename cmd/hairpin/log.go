@@ -26,11 +26,15 @@ var logFormats = []string{"text", "json"}
 
 // newLoggers makes the factory that every package gets its logger from: pion/logging's interface, log/slog's output.
 func newLoggers(w io.Writer, level slog.Level, format string) *loggers {
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: nameTrace}
+	l := new(loggers)
+	l.level.Set(level)
+	options := &slog.HandlerOptions{Level: &l.level, ReplaceAttr: nameTrace}
 	if format == "json" {
-		return &loggers{slog.NewJSONHandler(w, options)}
+		l.handler = slog.NewJSONHandler(w, options)
+	} else {
+		l.handler = slog.NewTextHandler(w, options)
 	}
-	return &loggers{slog.NewTextHandler(w, options)}
+	return l
 }
 
 // nameTrace prints levelTrace as TRACE; slog would say DEBUG-4.
@@ -44,7 +48,10 @@ func nameTrace(groups []string, a slog.Attr) slog.Attr {
 }
 
 // loggers implements logging.LoggerFactory.
-type loggers struct{ handler slog.Handler }
+type loggers struct {
+	handler slog.Handler  // immutable
+	level   slog.LevelVar // of all loggers, also of those that were made before it changes
+}
 
 // NewLogger returns the logger of one package; scope stands in every line of it.
 func (l *loggers) NewLogger(scope string) logging.LeveledLogger {

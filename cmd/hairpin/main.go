@@ -8,9 +8,9 @@
 //	arguments.go   the command line, every fault of it at once  help.go       what --help looks like
 //	settings.go    the table of settings                        settings_*.go sources, file, parsers, checks, printing
 //	serve.go       the server's life cycle                      welcome.go    the first start without credentials
-//	serve_signals.go  drain, end, end at once
+//	serve_signals.go  drain, end, end at once                   serve_reload.go  settings read again while running
 //	serve_http.go  the admin address and the ICE service        settings_ice.go  what that hands out, and to whom
-//	ice.go  status.go  watch.go  sessions.go  drain.go  config.go  probe.go  check.go  bench.go    one command each
+//	ice.go  status.go  watch.go  sessions.go  drain.go  reload.go  config.go  probe.go  check.go  bench.go    one command each
 //	log.go         pion/logging over log/slog                   version.go    what was built
 package main
 
@@ -42,6 +42,7 @@ func commands() []*cli.Command {
 		statusCommand(),
 		sessionsCommand(),
 		drainCommand(),
+		reloadCommand(),
 		configCommand(),
 		checkCommand(),
 		benchCommand(),

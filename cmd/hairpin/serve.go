@@ -32,8 +32,9 @@ func serveCommand() *cli.Command {
 			"A flag goes before its environment variable, that before the file, the file before the default. In a variable commas part\n" +
 			"the values of a repeatable flag. Flags can be seen by other users of the host: prefer files for secrets.\n\n" +
 			"SIGTERM drains the server: it takes no new allocation, and ends when the last one has, or after --drain-timeout; a second\n" +
-			"signal ends it at once. SIGINT (Ctrl-C) ends it at once. Both with exit code 0. Exit code 2: something in the settings is\n" +
-			"wrong, one line for each fault. Exit code 1: the host refuses, such as for a port in use.",
+			"signal ends it at once. SIGINT (Ctrl-C) ends it at once. Both with exit code 0. SIGHUP, hairpin reload and a change of the file\n" +
+			"have it take over what has changed in its settings, without ending anything. Exit code 2: something in the settings is wrong,\n" +
+			"one line for each fault. Exit code 1: the host refuses, such as for a port in use.",
 		Flags:  settingFlags(),
 		Action: serve,
 	}
@@ -60,15 +61,17 @@ func serve(c *cli.Context) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectorPercent)
 	}
-	config := settings.relayConfig(log)
+	again := newReloader(func() (*Settings, error) { return loadSettings(c) }, settings, log)
+	defer again.release()
 	var made *auth.User
 	if !settings.hasCredentials() {
 		made = makeUser()
-		config.Auth.Users = []auth.User{*made}
+		again.made = &auth.Options{Users: []auth.User{*made}}
 		if settings.ICE.IsValid() {
-			config.Auth.Secrets = []string{rand.Text()} // so that what it hands out ends by itself
+			again.made.Secrets = []string{rand.Text()} // so that what it hands out ends by itself
 		}
 	}
+	config, _ := again.config(settings) // there are credentials
 
 	var recorder *events.Writer
 	if settings.Events != "" {
@@ -94,10 +97,11 @@ func serve(c *cli.Context) error {
 		return err
 	}
 	own := log.NewLogger("serve")
-	ctx, release := untilSignal(c.Context, own, func() { work.drain(settings.DrainTimeout) })
+	ctx, release := untilSignal(c.Context, own, func() { work.drain(again.settings.Load().DrainTimeout) })
 	defer release()
-	admin := newAdmin(ctx, adminListener, settings, work, log)
-	ice, err := newICE(iceListener, settings, work, log)
+	again.work, again.recorder = work, recorder
+	admin := newAdmin(ctx, adminListener, settings, work, again, log)
+	ice, err := newICE(iceListener, settings, work, again, log)
 	if err != nil {
 		return err
 	}
@@ -108,7 +112,7 @@ func serve(c *cli.Context) error {
 			fmt.Fprintf(c.App.Writer, "  ICE        http://%s/ice?service=turn&username=NAME\n\n", fromHereHTTP(settings.ICE))
 		}
 	}
-	return runTogether(ctx, recording(recorder, work.run, own), admin, ice)
+	return runTogether(ctx, recording(recorder, again.beside(work.run), own), admin, ice)
 }
 
 // work is what a process is there for: a relay, or with --listen none nothing but credentials.
@@ -119,7 +123,8 @@ type work struct {
 	run      func(context.Context) error // until its context ends, or drain has come to its end
 	drain    func(timeout time.Duration) // begins it; only the first call counts
 	draining func() bool
-	close    func() // instead of run
+	reload   func(relay.Config) error // all of it, or nothing and why
+	close    func()                   // instead of run
 }
 
 func (s *Settings) open(config relay.Config) (*work, error) {
@@ -131,7 +136,7 @@ func (s *Settings) open(config relay.Config) (*work, error) {
 		nothing := &noRelay{drained: make(chan struct{})}
 		return &work{auth: authenticator, source: nothing, close: func() {}, drain: nothing.drain, draining: nothing.draining, run: func(ctx context.Context) error {
 			return nothing.run(ctx, authenticator)
-		}}, nil
+		}, reload: func(next relay.Config) error { return reloadCredentials(authenticator, next.Auth) }}, nil
 	}
 	server, err := relay.New(config)
 	if err != nil {
@@ -141,7 +146,20 @@ func (s *Settings) open(config relay.Config) (*work, error) {
 		relay: server, auth: server.Auth(), source: server, run: server.Run, close: server.Close,
 		drain:    func(timeout time.Duration) { server.Drain(timeout) },
 		draining: func() bool { return server.Draining().Draining },
+		reload:   server.Reload,
 	}, nil
+}
+
+// reloadCredentials is all that changes where there is no relay.
+func reloadCredentials(a *auth.Authenticator, options auth.Options) error {
+	next, err := auth.New(options)
+	if err == nil {
+		err = a.Adoptable(next)
+	}
+	if err == nil {
+		a.Adopt(next)
+	}
+	return err
 }
 
 // noRelay is what there is to be seen of no relay, and of its end: there is nothing to wait for.

@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hairpin-turn/hairpin/auth"
 	"github.com/hairpin-turn/hairpin/metrics"
 )
 
@@ -67,11 +66,11 @@ func listenHTTP(name string, at netip.AddrPort) (net.Listener, error) {
 }
 
 // newAdmin makes the server for l, nil when the admin address is off. It stops being ready when w drains or ctx ends.
-func newAdmin(ctx context.Context, l net.Listener, s *Settings, w *work, log *loggers) *sideServer {
+func newAdmin(ctx context.Context, l net.Listener, s *Settings, w *work, again *reloader, log *loggers) *sideServer {
 	if l == nil {
 		return nil
 	}
-	handler := metrics.NewHandler(w.source, metrics.Options{
+	again.admin = metrics.NewHandler(w.source, metrics.Options{
 		Token:            s.AdminToken,
 		AllocationSeries: s.MetricsAllocations,
 		Version:          readBuild().Version,
@@ -85,13 +84,15 @@ func newAdmin(ctx context.Context, l net.Listener, s *Settings, w *work, log *lo
 			}
 			return nil
 		},
-		Drain: func() { w.drain(s.DrainTimeout) },
-		Log:   log.NewLogger("metrics"),
+		Drain:   func() { w.drain(again.settings.Load().DrainTimeout) },
+		Reload:  func() metrics.Reload { return again.reload("POST /reload") },
+		Reloads: &again.attempts,
+		Log:     log.NewLogger("metrics"),
 	})
 	side := &sideServer{
 		name: "admin", listener: l,
 		server: &http.Server{
-			Handler:           handler,
+			Handler:           again.admin,
 			ReadHeaderTimeout: adminHeaderTimeout,
 			ReadTimeout:       adminReadTimeout,
 			WriteTimeout:      adminWriteTimeout,
@@ -105,19 +106,19 @@ func newAdmin(ctx context.Context, l net.Listener, s *Settings, w *work, log *lo
 }
 
 // newICE makes the ICE credential service for l, nil when it is off.
-func newICE(l net.Listener, s *Settings, w *work, log *loggers) (*sideServer, error) {
+func newICE(l net.Listener, s *Settings, w *work, again *reloader, log *loggers) (*sideServer, error) {
 	if l == nil {
 		return nil, nil
 	}
-	handler, err := auth.NewICEService(w.auth, s.iceServiceOptions(w.relay))
-	if err != nil {
+	again.ice = new(iceService)
+	if err := again.ice.set(s, w); err != nil {
 		return nil, err
 	}
 	limited := limitConnections(l, iceConnections)
 	return &sideServer{
 		name: "ice", listener: limited,
 		server: &http.Server{
-			Handler:           limited.unlessCrowded(handler),
+			Handler:           limited.unlessCrowded(again.ice),
 			ReadHeaderTimeout: iceTimeout,
 			ReadTimeout:       iceTimeout,
 			WriteTimeout:      iceTimeout,

@@ -186,7 +186,7 @@ func (a adminClient) ask(ctx context.Context, method, path string, timeout time.
 	switch {
 	case err != nil:
 		return nil, &silentServer{fmt.Sprintf("the answer of %s broke off: %v", a.address, err), err}
-	case response.StatusCode == http.StatusOK:
+	case response.StatusCode == http.StatusOK, response.StatusCode == http.StatusUnprocessableEntity: // the latter says why in the same form
 		return body, nil
 	case response.StatusCode == http.StatusUnauthorized:
 		return nil, fmt.Errorf("%s wants its token; give --admin-token or --admin-token-file, as the server has it", a.address)
