@@ -13,7 +13,7 @@ type Ended struct {
 // ender ends single allocations. Immutable.
 type ender struct {
 	source Source
-	allow  bool // there is a token, and the guard has seen it
+	allow  func() bool // there is a token, and the guard has seen it
 	sites  *http.CrossOriginProtection
 }
 
@@ -21,7 +21,7 @@ type ender struct {
 func (e *ender) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q, err := parseQuery(r.URL.Query())
 	switch {
-	case !e.allow:
+	case !e.allow():
 		answer(w, http.StatusForbidden, "allocations are ended only where there is a token: set --admin-token or --admin-token-file of the server")
 	case e.sites.Check(r) != nil:
 		answer(w, http.StatusForbidden, "this comes from a page of another site, which may not end allocations: use hairpin sessions end ID, or curl -X POST")

@@ -37,6 +37,9 @@ func (g *guard) set(token string) {
 	g.token.Store(&sum)
 }
 
+// closed says whether there is a token: whoever is admitted has shown it then.
+func (g *guard) closed() bool { return g.token.Load() != nil }
+
 // admits says whether the request may be answered; otherwise it has answered it.
 func (g *guard) admits(w http.ResponseWriter, r *http.Request) bool {
 	token := g.token.Load()

@@ -74,10 +74,10 @@ func NewHandler(source Source, o Options) *Handler {
 		"/healthz":     {open: true, Handler: http.HandlerFunc(serveHealth)},
 		"/readyz":      {open: true, Handler: readiness(o.Ready)},
 		"/allocations": {Handler: http.HandlerFunc(status.serveJSON)},
-		"/end":         {acts: true, Handler: &ender{source: source, allow: o.Token != "", sites: http.NewCrossOriginProtection()}},
+		"/end":         {acts: true, Handler: &ender{source: source, allow: h.guard.closed, sites: http.NewCrossOriginProtection()}},
 		"/table":       {Handler: http.HandlerFunc(tables.serveTable)},
 		"/allocation":  {Handler: http.HandlerFunc(tables.serveDetail)},
-		"/":            {Handler: &pager{tables: tables, actions: o.Token != "", drain: o.Drain != nil}},
+		"/":            {Handler: &pager{tables: tables, actions: h.guard.closed, drain: o.Drain != nil}},
 		scriptPath:     {Handler: serveFile("text/javascript", script)},
 		stylePath:      {Handler: serveFile("text/css", style)},
 	}

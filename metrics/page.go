@@ -48,8 +48,8 @@ var columns = []struct {
 // pager serves the page.
 type pager struct {
 	*tables
-	actions bool // there is a token, so whoever sees the page may act
-	drain   bool // there is /drain
+	actions func() bool // there is a token, so whoever sees the page may act
+	drain   bool        // there is /drain
 }
 
 func (p *pager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +104,7 @@ func (p *pager) begin(m *markup, page, title string) {
 </head>
 <body data-page="%v" data-actions="%v" data-version="%v">
 <a class="skip" href="#main">to the content</a>
-`, title, page, p.actions, p.status.version)
+`, title, page, p.actions(), p.status.version)
 }
 
 func (p *pager) writeOverview(m *markup, o Process, q selection, t Table) {
@@ -112,7 +112,7 @@ func (p *pager) writeOverview(m *markup, o Process, q selection, t Table) {
 <h1>hairpin</h1>
 <p><span id="line">%v up %v · %v live allocations · %v packets turned around</span> <span id="state" role="status"></span></p>
 `, o.Version, spellDuration(time.Since(o.Started)), spellCount(uint64(o.Total)), spellCount(o.Hairpin))
-	if p.actions && p.drain {
+	if p.actions() && p.drain {
 		m.put(`<form method="post" action="drain" id="drain"%v><button>Drain…</button></form>
 `, hidden(o.Drain.Draining))
 	}

@@ -16,7 +16,7 @@ func (p *pager) writeDetail(m *markup, id uint64, d Detail) {
 		writeHistory(m, d.History)
 		return
 	}
-	if p.actions {
+	if p.actions() {
 		m.put(`<form method="post" action="end?id=%v" id="end"><button>End this allocation…</button></form>`+"\n", id)
 	}
 	m.put(`<p class="notice" id="ended" hidden></p>

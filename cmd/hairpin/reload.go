@@ -31,7 +31,7 @@ func reloadCommand() *cli.Command {
 }
 
 func reload(c *cli.Context) error {
-	server, found, err := adminOf(c)
+	server, found, err := adminOf(c, 0)
 	if err == nil {
 		err = found.err()
 	}

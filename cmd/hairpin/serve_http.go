@@ -101,7 +101,7 @@ func newAdmin(ctx context.Context, l net.Listener, s *Settings, w *work, again *
 			ErrorLog:          log.standard("admin"),
 		},
 	}
-	side.server.RegisterOnShutdown(handler.Close)
+	side.server.RegisterOnShutdown(again.admin.Close)
 	return side
 }
 
