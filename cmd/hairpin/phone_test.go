@@ -135,7 +135,9 @@ func (p *phone) hangUp() error {
 func (p *phone) want(method stun.Method, setters ...stun.Setter) error {
 	answer, err := p.ask(method, setters...)
 	if err == nil && answer.Type.Class != stun.ClassSuccessResponse {
-		err = errors.New(answer.String())
+		var code stun.ErrorCodeAttribute
+		_ = code.GetFrom(answer) // else it is told as 0
+		err = fmt.Errorf("%d: %s", code.Code, answer)
 	}
 	return err
 }
