@@ -44,8 +44,7 @@ var statePrefixes = []netip.Prefix{netip.MustParsePrefix("198.51.100.4/31"), net
 var stateUsers = [2]auth.User{{Name: "alice", Password: "wonder"}, {Name: "bob", Password: "builder"}}
 
 var (
-	stateBase   = time.UnixMilli(1_700_000_000_000)
-	stateServer = netip.MustParseAddrPort("192.0.2.1:3478")
+	stateBase = time.UnixMilli(1_700_000_000_000)
 )
 
 // stateClients are the five-tuples of the clients. Some differ from another in one of the five alone.
