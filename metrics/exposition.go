@@ -57,19 +57,33 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 	return d
 }
 
-// newExposition serves /metrics from a registry of its own. Scrapes at the same time share one reading.
-func newExposition(source Source, o Options, series *atomic.Int64) http.Handler {
+// exposition serves /metrics in one of two formats, whichever the scraper asks for. Immutable.
+type exposition struct{ text, open http.Handler }
+
+// newExposition serves each format from a registry of its own. Scrapes at the same time share one reading.
+func newExposition(source Source, o Options, series *atomic.Int64) exposition {
 	options := promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, CoalesceGather: true}
 	if o.Log != nil {
 		options.ErrorLog = errorLog{o.Log}
 	}
-	return promhttp.HandlerFor(newRegistry(source, o, series), options)
+	e := exposition{text: promhttp.HandlerFor(newRegistry(source, o, series, false), options)}
+	options.EnableOpenMetrics = true
+	e.open = promhttp.HandlerFor(newRegistry(source, o, series, true), options)
+	return e
 }
 
-func newRegistry(source Source, o Options, series *atomic.Int64) *prometheus.Registry {
+func (e exposition) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.Contains(r.Header.Get("Accept"), "application/openmetrics-text") {
+		e.open.ServeHTTP(w, r)
+		return
+	}
+	e.text.ServeHTTP(w, r)
+}
+
+func newRegistry(source Source, o Options, series *atomic.Int64, openMetrics bool) *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
-		&collector{source: source, series: series, version: label(o.Version), reloads: o.Reloads},
+		&collector{source: source, series: series, version: label(o.Version), reloads: o.Reloads, openMetrics: openMetrics},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -87,6 +101,9 @@ type collector struct {
 	series  *atomic.Int64 // allocations that have series of their own
 	version string
 	reloads *Reloads // may be nil
+	// openMetrics is for scrapers of OpenMetrics. There a counter's family has its name without _total, which is that of
+	// the gauge hairpin_allocations, so hairpin_allocations_total is of no known type.
+	openMetrics bool
 }
 
 // Describe implements prometheus.Collector.
@@ -99,9 +116,13 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	s, to := c.source.Snapshot(), sink(out)
+	created := prometheus.CounterValue
+	if c.openMetrics {
+		created = prometheus.UntypedValue
+	}
 	for _, l := range byName(s.Listeners) {
 		to.gauge(allocationsDesc, l.Allocations, l.Name)
-		to.counter(createdDesc, l.Created, l.Name)
+		to <- prometheus.MustNewConstMetric(createdDesc, created, float64(l.Created), l.Name)
 		for d, n := range l.Traffic {
 			direction := forward.Direction(d).String()
 			to.counter(packetsDesc, n.Packets, l.Name, direction)
@@ -109,6 +130,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	to.histogram(durationDesc, s.Durations)
+	to.streamTotals(&s.Streams)
 	to.counter(hairpinDesc, s.Hairpin)
 	to.gauge(connectionsDesc, s.Connections.Pending, "pending")
 	to.gauge(connectionsDesc, s.Connections.Joined, "joined")
@@ -175,14 +197,6 @@ func (s sink) reasons(d *prometheus.Desc, counts []relay.Count) {
 	for _, c := range counts {
 		s.counter(d, c.Value, c.Name)
 	}
-}
-
-func (s sink) histogram(d *prometheus.Desc, h relay.Histogram) {
-	buckets := make(map[float64]uint64, len(h.Buckets))
-	for i, n := range h.Buckets {
-		buckets[h.Bounds[i]] = n
-	}
-	s <- prometheus.MustNewConstHistogram(d, h.Count, h.Sum, buckets)
 }
 
 // maxLabel bounds a label's value, in bytes: a user name may have 508 of them, and each stands in twelve series.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pion/logging"
@@ -75,7 +76,7 @@ func exposing(n int) *atomic.Int64 {
 }
 
 func TestNamesAreClean(t *testing.T) {
-	problems, err := testutil.GatherAndLint(newRegistry(newFake("alice"), open, exposing(open.AllocationSeries)))
+	problems, err := testutil.GatherAndLint(newRegistry(withStreams(), open, exposing(open.AllocationSeries), false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,13 +85,20 @@ func TestNamesAreClean(t *testing.T) {
 	}
 }
 
+// withStreams has a series of every metric.
+func withStreams() *fake {
+	f := newFake("alice")
+	f.allocations[0].UpMedia, f.allocations[0].Read = lossy(), allocation.Time(20*time.Second)
+	return f
+}
+
 // README.md has a row for each metric, with its type and labels, and for nothing else.
 func TestReadmeListsMetrics(t *testing.T) {
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	families, err := newRegistry(newFake("alice"), open, exposing(open.AllocationSeries)).Gather()
+	families, err := newRegistry(withStreams(), open, exposing(open.AllocationSeries), false).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ func (c *collector) collectAllocations(to sink, live int) {
 	to.gauge(unexposedDesc, chosen.seen-len(list))
 	for i := range list {
 		to.allocation(&list[i])
+		to.streams(&list[i])
 	}
 }
 
