@@ -103,14 +103,19 @@ func endSession(c *cli.Context) error {
 	return err
 }
 
+// Columns of sessionTable. Where it is watched, a narrow terminal still has what changes.
+var (
+	listedColumns  = []string{"ID", "USER", "CLIENT", "LISTENER", "RELAYED ADDRESS", "AGE", "EXPIRES IN", "FROM CLIENT", "TO CLIENT", "DROPPED", "LOSS", "JITTER"}
+	watchedColumns = []string{"ID", "USER", "IN", "OUT", "LOSS", "JITTER", "DROPPED", "AGE", "EXPIRES IN", "CLIENT", "LISTENER", "RELAYED ADDRESS", "FROM CLIENT", "TO CLIENT"}
+)
+
 // sessionTable is a row for each allocation below a head. With an earlier answer there are bitrates, and the busiest come
 // first.
 func sessionTable(report, earlier *metrics.Status, between time.Duration, now time.Time) [][]string {
-	head := []string{"ID", "USER", "CLIENT", "LISTENER", "RELAYED ADDRESS", "AGE", "EXPIRES IN", "FROM CLIENT", "TO CLIENT", "DROPPED", "LOSS", "JITTER"}
+	columns, listed := listedColumns, report.Allocations
 	rates := func(metrics.Allocation) (in, out float64) { return 0, 0 }
-	listed := report.Allocations
 	if earlier != nil && between > 0 {
-		head = append(head[:7:7], append([]string{"IN", "OUT"}, head[7:]...)...)
+		columns, listed = watchedColumns, slices.Clone(listed)
 		before := make(map[uint64]metrics.Counters, len(earlier.Allocations))
 		for _, a := range earlier.Allocations {
 			before[a.ID] = a.Counters
@@ -120,26 +125,28 @@ func sessionTable(report, earlier *metrics.Status, between time.Duration, now ti
 			bits := func(now, then uint64) float64 { return 8 * float64(now-min(then, now)) / between.Seconds() }
 			return bits(a.Counters.ClientIn.Bytes, b.ClientIn.Bytes), bits(a.Counters.ClientOut.Bytes, b.ClientOut.Bytes)
 		}
-		listed = slices.Clone(listed)
 		slices.SortStableFunc(listed, func(a, b metrics.Allocation) int {
 			aIn, aOut := rates(a)
 			bIn, bOut := rates(b)
 			return cmp.Compare(bIn+bOut, aIn+aOut)
 		})
 	}
-	rows := [][]string{head}
+	rows := [][]string{columns}
 	for _, a := range listed {
-		row := []string{
-			strconv.FormatUint(a.ID, 10), printable(a.User), a.Client.String(), a.Listener, relayedAddresses(&a),
-			spellDuration(now.Sub(a.Created)), spellDuration(a.Expires.Sub(now)),
-		}
-		if len(head) > 12 {
-			in, out := rates(a)
-			row = append(row, spellBitrate(in), spellBitrate(out))
-		}
+		in, out := rates(a)
 		loss, jitter := worst(a.Streams)
-		rows = append(rows, append(row, spellTraffic(a.Counters.ClientIn), spellTraffic(a.Counters.ClientOut),
-			strconv.FormatUint(a.Dropped.ClientIn+a.Dropped.PeerIn, 10), loss, jitter))
+		cells := map[string]string{
+			"ID": strconv.FormatUint(a.ID, 10), "USER": printable(a.User), "CLIENT": a.Client.String(), "LISTENER": a.Listener,
+			"RELAYED ADDRESS": a.Relay.String(), "AGE": spellDuration(now.Sub(a.Created)), "EXPIRES IN": spellDuration(a.Expires.Sub(now)),
+			"FROM CLIENT": spellTraffic(a.Counters.ClientIn), "TO CLIENT": spellTraffic(a.Counters.ClientOut),
+			"DROPPED": strconv.FormatUint(a.Dropped.ClientIn+a.Dropped.PeerIn, 10), "LOSS": loss, "JITTER": jitter,
+			"IN": spellBitrate(in), "OUT": spellBitrate(out),
+		}
+		row := make([]string, len(columns))
+		for i, column := range columns {
+			row[i] = cells[column]
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }

@@ -44,10 +44,10 @@ func TestSessionRates(t *testing.T) {
 	earlier, report := sessionsReport(t), sessionsReport(t)
 	report.Allocations[1].Counters.ClientIn.Bytes += 500_000
 	rows := sessionTable(report, earlier, 2*time.Second, sessionsNow)
-	if got := strings.Join(rows[0][7:9], ","); got != "IN,OUT" {
+	if got := strings.Join(rows[0][2:4], ","); got != "IN,OUT" {
 		t.Errorf("the head has %s", got)
 	}
-	if got := rows[1]; got[0] != "7" || got[7] != "2.0 Mbit/s" || got[8] != "0 kbit/s" {
+	if got := rows[1]; got[0] != "7" || got[2] != "2.0 Mbit/s" || got[3] != "0 kbit/s" {
 		t.Errorf("the busiest is %q", got)
 	}
 }
