@@ -25,12 +25,18 @@ func coturn(t *testing.T, ip string, arguments ...string) netip.AddrPort {
 		}
 		t.Skip(missing)
 	}
-	free, err := net.ListenPacket("udp", net.JoinHostPort(ip, "0"))
-	if err != nil {
-		t.Skipf("no %s on this machine: %v", ip, err)
+	var address netip.AddrPort
+	for !address.IsValid() { // until a port is free for UDP and TCP: turnserver waits in silence for one that is not
+		free, err := net.ListenPacket("udp", net.JoinHostPort(ip, "0"))
+		if err != nil {
+			t.Skipf("no %s on this machine: %v", ip, err)
+		}
+		if both, err := net.Listen("tcp", free.LocalAddr().String()); err == nil {
+			address = netip.MustParseAddrPort(free.LocalAddr().String())
+			_ = both.Close()
+		}
+		_ = free.Close()
 	}
-	address := netip.MustParseAddrPort(free.LocalAddr().String())
-	_ = free.Close()
 
 	// One relay thread: with several, UDP sockets that open later take clients away from those that are open.
 	dir := t.TempDir()
