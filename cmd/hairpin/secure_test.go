@@ -95,7 +95,9 @@ func TestProbeSecure(t *testing.T) {
 	p := startProcess(t, "hairpin", "serve", "--admin", "off", "--user", "alice:wonder", "--tls-cert", own.certFile, "--tls-key", own.keyFile,
 		"--listen", "tls://127.0.0.1:"+ports[0], "--listen", "dtls://127.0.0.1:"+ports[0], "--listen", "tcp+tls://127.0.0.1:"+ports[1],
 		"--ice", "127.0.0.1:"+ports[2])
-	waitForTCP(t, "127.0.0.1:"+ports[2])
+	for _, port := range ports { // HTTP opens ahead of the relay
+		waitForTCP(t, "127.0.0.1:"+port)
+	}
 	for _, test := range []struct {
 		url   string
 		flags []string
