@@ -83,6 +83,7 @@ func benchCommand() *cli.Command {
 			number("pairs", "`NUMBER` of pairs of clients", 10, ""),
 			text("echo", "`IP:PORT` of an echo server that all clients talk to in place of each other; each packet passes the server twice, and its processor time is told for one passage", ""),
 			number("size", "payload of a packet in `BYTES`", 200, ""),
+			choice("rtp", "begin payloads with an RTP header, a stream for each client, so that the server sees media", false),
 			&cli.Float64Flag{Name: "rate", EnvVars: env("rate"), Usage: "`PACKETS` per second, all clients together", DefaultText: "as many as --in-flight allows"},
 			choice("saturate", "as many packets as --in-flight allows, which is the default; excludes --rate", false),
 			number("burst", "`PACKETS` that a client sends at once, as the packets of a video frame", 1, ""),
@@ -166,7 +167,7 @@ func benchOptions(c *cli.Context) (load.Options, probe.URI, error) {
 	o := load.Options{
 		Mode: load.Relay, User: c.String("user"), Password: c.String("password"), Secret: c.String("secret"), Realm: c.String("realm"),
 		Family: c.Int("family"), Transport: load.Transport(c.String("transport")), PeerTransport: load.Transport(c.String("peer-transport")),
-		Pairs: c.Int("pairs"), Count: c.Int("hold"), Size: c.Int("size"), Indications: c.Bool("indications"),
+		Pairs: c.Int("pairs"), Count: c.Int("hold"), Size: c.Int("size"), RTP: c.Bool("rtp"), Indications: c.Bool("indications"),
 		Burst: c.Int("burst"), GSO: c.Bool("gso"), GRO: c.Bool("gro"), Rate: c.Float64("rate"), Window: c.Int("window"), InFlight: c.Int("in-flight"),
 		Duration: c.Duration("duration"), Warmup: c.Duration("warmup"), Timeout: c.Duration("timeout"),
 		OwnSockets: c.Bool("own-sockets"), PID: c.Int("pid"), CPU: c.Int("cpu"),
@@ -181,7 +182,7 @@ func benchOptions(c *cli.Context) (load.Options, probe.URI, error) {
 	}
 	exclude("hold", "allocations")
 	for _, mode := range []string{"allocations", "hold"} {
-		for _, meaningless := range []string{"pairs", "size", "burst", "window"} {
+		for _, meaningless := range []string{"pairs", "size", "rtp", "burst", "window"} {
 			if c.IsSet(mode) && c.IsSet(meaningless) {
 				found = append(found, fault{"--" + meaningless, "has no meaning with --" + mode + ", which sends no packets", "leave one of them out"})
 			}

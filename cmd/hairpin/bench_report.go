@@ -56,6 +56,7 @@ type benchAsked struct {
 	Pairs         int            `json:"pairs,omitempty"`
 	Hold          int            `json:"hold,omitempty"`
 	Size          int            `json:"size,omitempty"`
+	RTP           bool           `json:"rtp,omitempty"`
 	Through       string         `json:"through,omitempty"` // channels, indications
 	Burst         int            `json:"burst,omitempty"`
 	GSO           bool           `json:"gso"`
@@ -207,7 +208,7 @@ func (b *benchReport) fail(err error) {
 
 func asked(o load.Options) benchAsked {
 	a := benchAsked{
-		Mode: o.Mode, Transport: o.Transport, PeerTransport: o.PeerTransport, GRO: o.GRO, InFlight: o.InFlight,
+		Mode: o.Mode, Transport: o.Transport, PeerTransport: o.PeerTransport, RTP: o.RTP, GRO: o.GRO, InFlight: o.InFlight,
 		Duration: o.Duration.Seconds(), Warmup: o.Warmup.Seconds(), PID: o.PID,
 	}
 	if o.Server.IsValid() {

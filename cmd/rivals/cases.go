@@ -60,6 +60,7 @@ type benchCase struct {
 	metrics []metric
 	bare    bool // the bare loop can take part
 	outside bool // the peer is an echo server outside
+	media   bool // RTP; hairpin takes part without a look at it as well
 	half    bool // at half of what the rival itself relayed in the first case
 }
 
@@ -74,6 +75,10 @@ var cases = []benchCase{
 	{name: "outside", title: "200 B, 20 clients, to an echo server and back, saturated", args: []string{"--pairs", "10"}, metrics: []metric{cpu, throughput}, outside: true},
 	{name: "outside-rate", title: "200 B, 20 clients, to an echo server and back, 10,000 packets/s", args: []string{"--pairs", "10", "--rate", "10000"}, metrics: []metric{cpu}, outside: true},
 	{name: "outside-burst", title: "200 B, bursts of 8, to an echo server and back", args: []string{"--pairs", "10", "--burst", "8"}, metrics: []metric{cpu}, outside: true},
+	{name: "media", title: "RTP, 200 B, 20 clients, saturated", args: []string{"--pairs", "10", "--rtp"}, metrics: []metric{cpu}, media: true},
+	{name: "media-rate", title: "RTP, 200 B, 20 clients, 20,000 packets/s", args: []string{"--pairs", "10", "--rtp", "--rate", "20000"}, metrics: []metric{cpu}, media: true},
+	{name: "media-many", title: "RTP, 1,200 B, 2,000 clients, saturated", args: []string{"--pairs", "1000", "--rtp", "--size", "1200", "--in-flight", "2000"}, metrics: []metric{cpu}, media: true},
+	{name: "media-burst", title: "RTP, 1,200 B, bursts of 8, each one message", args: []string{"--pairs", "10", "--rtp", "--size", "1200", "--burst", "8"}, metrics: []metric{cpu}, media: true},
 	{name: "tcp", title: "200 B, TCP to TCP", args: []string{"--pairs", "10", "--transport", "tcp"}, metrics: []metric{cpu}},
 	{name: "allocations", title: "401, Allocate, ChannelBind, Refresh", args: []string{"--allocations"}, metrics: []metric{perSecond}},
 	{name: "memory", title: "10,000 allocations, one channel each", args: []string{"--hold", "10000", "--duration", "1s"}, metrics: []metric{bytes}},
@@ -103,7 +108,7 @@ const (
 // measure runs one case against one rival, undisturbed if that can be had, and
 // adds to the figures.
 func (b *bench) measure(ctx context.Context, f figures, r rival, c benchCase) error {
-	if r.bare && !c.bare {
+	if r.bare && !c.bare || r.blind && !c.media {
 		return nil
 	}
 	args := c.args

@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +40,7 @@ func main() {
 			&cli.DurationFlag{Name: "duration", Value: 3 * time.Second, Usage: "of each measurement"},
 			&cli.IntFlag{Name: "port", Value: 23478, Usage: "port on 127.0.0.1"},
 			&cli.StringFlag{Name: "only", Usage: "only cases whose name contains this"},
+			&cli.StringFlag{Name: "rivals", Usage: "only rivals whose name contains this"},
 		},
 		Action: func(c *cli.Context) error { return run(c.Context, c) },
 		Commands: []*cli.Command{{
@@ -76,6 +78,7 @@ func run(ctx context.Context, c *cli.Context) error {
 			b.cases = append(b.cases, k)
 		}
 	}
+	b.rivals = slices.DeleteFunc(b.rivals, func(r rival) bool { return !strings.Contains(r.name, c.String("rivals")) })
 	figures := make(figures)
 	for round := range c.Int("rounds") {
 		for _, k := range b.cases {

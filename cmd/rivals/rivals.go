@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,25 +28,30 @@ type rival struct {
 	inside  []string // more arguments where peers are other clients
 	outside []string // or beyond the server
 	bare    bool     // no credentials, UDP channels only
+	blind   bool     // hairpin without a look at media, beside itself
 }
 
 // available lists the rivals that this machine can run and names those that it
 // can't.
 func available(hairpin, loop string, port int) []rival {
 	at := strconv.Itoa(port)
-	own, err := os.Executable()
+	self, err := os.Executable()
 	if err != nil {
-		own = os.Args[0]
+		self = os.Args[0]
 	}
+	own := rival{name: "hairpin", command: []string{hairpin, "serve", "--unauthenticated-rate", "0", "--listen", "udp://127.0.0.1:" + at, "--listen", "tcp://127.0.0.1:" + at,
+		"--user", user + ":" + password, "--user", otherUser + ":" + otherPassword, "--admin", "off", "--log-level", "warn"},
+		inside:  []string{"--relay-address", "10.0.0.0/8"},
+		outside: []string{"--relay-address", "127.0.0.1", "--peers", "127.0.0.1"}}
+	blind := own
+	blind.name, blind.command, blind.blind = "hairpin, --quality off", append(slices.Clip(own.command), "--quality", "off"), true
 	all := []rival{
-		{name: "hairpin", command: []string{hairpin, "serve", "--unauthenticated-rate", "0", "--listen", "udp://127.0.0.1:" + at, "--listen", "tcp://127.0.0.1:" + at,
-			"--user", user + ":" + password, "--user", otherUser + ":" + otherPassword, "--admin", "off", "--log-level", "warn"},
-			inside:  []string{"--relay-address", "10.0.0.0/8"},
-			outside: []string{"--relay-address", "127.0.0.1", "--peers", "127.0.0.1"}},
+		own,
 		{name: "coturn", command: []string{"turnserver", "-n", "--no-cli", "--no-tls", "--no-dtls", "-L", "127.0.0.1", "-p", at, "-a",
 			"-u", user + ":" + password, "-u", otherUser + ":" + otherPassword, "-r", realm, "--allow-loopback-peers", "--relay-ip", "127.0.0.1", "-m", "1", "--log-file", os.DevNull}},
-		{name: "pion/turn v3", command: []string{own, "pion", at}},
+		{name: "pion/turn v3", command: []string{self, "pion", at}},
 		{name: "bare loop", command: []string{loop, at}, bare: true},
+		blind,
 	}
 	var found []rival
 	for _, r := range all {

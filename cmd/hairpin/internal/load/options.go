@@ -66,7 +66,8 @@ type Options struct {
 	// talks to it and hears itself. The zero value is none: the two of a pair talk to each other.
 	Echo netip.AddrPort
 
-	Size        int     // bytes of a packet's payload, at least MinSize
+	Size        int     // bytes of a packet's payload, at least MinSize, with RTP 12 more
+	RTP         bool    // payloads begin with an RTP header, a stream for each client
 	Indications bool    // Send and Data indications instead of channels
 	Burst       int     // packets that a client sends at once
 	GSO         bool    // a burst leaves as one UDP_SEGMENT message; else as so many datagrams
@@ -160,7 +161,11 @@ func (o Options) Validate() []*Fault {
 			fault("hold", "reads the memory of a process", "say with --pid which one is the server")
 		}
 	}
-	within("size", o.Size, MinSize, maxSize)
+	smallest := MinSize
+	if o.RTP {
+		smallest += rtpHeader
+	}
+	within("size", o.Size, smallest, maxSize)
 	within("burst", o.Burst, 1, maxBurst)
 	if message := o.Burst * (o.Size + 4); o.GSO && o.Burst > 1 && o.Burst <= maxBurst && message > maxMessage {
 		fault("burst", fmt.Sprintf("%d packets of %d bytes are too much for one UDP_SEGMENT message", o.Burst, o.Size), "choose fewer, smaller, or --gso=false")

@@ -6,8 +6,8 @@ import (
 )
 
 func TestPatternRoundTrip(t *testing.T) {
-	for _, size := range []int{MinSize, MinSize + 1, 200, 1200, maxSize} {
-		p := newPattern(7, size)
+	for size, rtp := range map[int]bool{MinSize: false, MinSize + 1: false, MinSize + rtpHeader: true, 200: true, 1200: false, maxSize: true} {
+		p := newPattern(7, size, rtp)
 		b := make([]byte, size)
 		for i := range 100 {
 			flow, sequence, at := uint32(i), uint64(i)*1e9, int64(i)*12345
@@ -22,9 +22,9 @@ func TestPatternRoundTrip(t *testing.T) {
 
 // Each single bit counts, and so do the length and the run.
 func TestPatternNoticesDamage(t *testing.T) {
-	for _, size := range []int{MinSize, 200} {
+	for size, rtp := range map[int]bool{MinSize: false, 200: false, 201: true} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
-			p, other := newPattern(7, size), newPattern(8, size)
+			p, other := newPattern(7, size, rtp), newPattern(8, size, rtp)
 			b := make([]byte, size+1)
 			p.put(b[:size], 3, 4, 5)
 			for bit := range 8 * size {
@@ -49,7 +49,7 @@ func TestPatternNoticesDamage(t *testing.T) {
 // The end of one packet behind the beginning of another is noticed unless both have the same noise, which of 4096 pieces
 // is rare.
 func TestPatternNoticesMixture(t *testing.T) {
-	p := newPattern(7, 200)
+	p := newPattern(7, 200, false)
 	a, b := make([]byte, 200), make([]byte, 200)
 	same := 0
 	for i := range uint64(200) {

@@ -64,7 +64,7 @@ const maxLag = 10 * time.Millisecond
 func (g *generator) newTraffic(seed uint64) *traffic {
 	o := g.options
 	t := &traffic{
-		g: g, pattern: newPattern(seed, o.Size), burst: o.Burst, segment: o.GSO && o.Burst > 1,
+		g: g, pattern: newPattern(seed, o.Size, o.RTP), burst: o.Burst, segment: o.GSO && o.Burst > 1,
 		flows: make([]flow, len(g.clients)), latency: newLatency(), patience: int64(maxPatience), judged: g.now, begun: g.now,
 	}
 	for i := range g.clients {
