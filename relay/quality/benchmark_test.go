@@ -3,6 +3,7 @@ package quality
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,24 @@ func BenchmarkOneStream(b *testing.B) {
 		next(p, 960)
 		now += int64(20 * time.Millisecond)
 		t.Observe(p, now)
+	}
+}
+
+// As many streams as do not fit the processor's nearer caches, each with a packet in turn, as 65,000 calls have them.
+func BenchmarkColdStreams(b *testing.B) {
+	trackers := make([]*Tracker, 1<<17)
+	order := rand.Perm(len(trackers))
+	p := media(1, 200)
+	for i := range trackers {
+		trackers[i] = &Tracker{}
+	}
+	now := int64(0)
+	for i := range b.N {
+		if i%len(trackers) == 0 {
+			next(p, 960)
+			now += int64(20 * time.Millisecond)
+		}
+		trackers[order[i%len(trackers)]].Observe(p, now)
 	}
 }
 

@@ -10,12 +10,12 @@ import "time"
 // is near one that is in use, longer spans overrule shorter ones, and any other rate must be measured twice.
 type clock struct {
 	tick  int64  // length of a tick in 2⁻¹² ns; 0: rate not known yet
+	due   int64  // when to check next
 	rate  uint32 // Hz; 0: not known yet
 	guess uint32 // Hz; what the last whole span said that was near no rate in use
 
 	timestamp uint32 // of the anchor
 	from      int64  // arrival of the anchor
-	due       int64  // of the next check
 	stage     uint8  // checks since the anchor
 	odd       bool   // rate is near none in use
 }

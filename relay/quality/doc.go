@@ -31,6 +31,6 @@
 //
 // # Size
 //
-// A stream takes 240 bytes, a Tracker 512 before its streams; an inbox of 288 is made when the lock is found taken for
+// A stream takes 256 bytes, a Tracker 512 before its streams; an inbox of 288 is made when the lock is found taken for
 // the first time. TestSizes holds them to that.
 package quality

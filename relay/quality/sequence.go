@@ -45,18 +45,20 @@ func (w *window) take(age uint) bool {
 //
 // Expected packets are those that arrived, each once, and those that are lost, over all restarts.
 type sequence struct {
-	seen    window
-	highest uint32 // sequence number, extended by wraps
-
 	lost       uint64
 	duplicates uint64
 	late       uint64 // arrived behind a higher number
 	strays     uint64
 
-	follows     int32  // the number that would prove a stray to be a restart; -1: none
-	restarts    uint32 //
+	restarts    uint32
 	longestLoss uint32 // most numbers that were skipped at once
-	span        uint8  // how many numbers of the window belong to this sequence, up to 128
+
+	// Hot from here on: every packet's.
+	highest uint32 // sequence number, extended by wraps
+	follows uint16 // the number that would prove a stray to be a restart
+	astray  bool   // there is such a stray
+	span    uint8  // how many numbers of the window belong to this sequence, up to 128
+	seen    window
 }
 
 // order says where a packet stands in its stream.
@@ -74,7 +76,7 @@ func (s *sequence) begin(n uint16) {
 	s.seen = window{low: 0b11}
 	s.highest = uint32(n)
 	s.span = 2
-	s.follows = -1
+	s.astray = false
 }
 
 // add counts a packet.
@@ -85,7 +87,7 @@ func (s *sequence) add(n uint16) order {
 		s.seen.low = s.seen.low<<1 | 1
 		s.highest++
 		s.span = min(s.span+1, 128)
-		s.follows = -1
+		s.astray = false
 		return ahead
 	}
 	return s.addUnexpected(n, step)
@@ -100,20 +102,20 @@ func (s *sequence) addUnexpected(n uint16, step uint) order {
 		s.span = uint8(min(uint(s.span)+step, 128))
 		s.lost += uint64(step - 1)
 		s.longestLoss = max(s.longestLoss, uint32(step-1))
-		s.follows = -1
+		s.astray = false
 		return ahead
 	case step == 0 || step > 1<<16-maxMisorder:
 		s.addLate((1<<16 - step) & 0xFFFF)
-		s.follows = -1
+		s.astray = false
 		return behind
-	case s.follows == int32(n):
+	case s.astray && s.follows == n:
 		s.strays-- // the one before was no stray
 		s.restarts++
 		s.begin(n)
 		return renewed
 	}
 	s.strays++
-	s.follows = int32(n + 1)
+	s.follows, s.astray = n+1, true
 	return astray
 }
 

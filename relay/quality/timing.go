@@ -12,24 +12,28 @@ const (
 
 // timing is when a stream's packets arrived. All times are in nanoseconds of the caller's clock.
 type timing struct {
-	first, last int64 // packet, of any kind and order
-
+	// Hot up to clock.due: every packet's.
+	last       int64 // packet, of any kind and order
 	longestGap int64
-	stalled    int64 // in gaps longer than stall
-	stalls     uint32
 
 	// Of the last packet in order.
-	timestamp uint32
 	arrival   int64
+	timestamp uint32
 
-	clock       clock
+	jitterCount uint32
 	jitter      int64  // RFC 3550 §A.8, in sixteenths of a nanosecond
 	jitterSum   uint64 // of jitter after each sample, in units of 2¹⁴ of those, 1.024 µs
-	jitterCount uint32
 
 	// Bytes of two windows; start is the present one's.
-	before, start           int64
-	bytesBefore, bytesSince uint32
+	start                   int64
+	bytesSince, bytesBefore uint32
+
+	clock clock
+
+	before  int64 // the window before start
+	first   int64 // packet
+	stalled int64 // in gaps longer than stall
+	stalls  uint32
 }
 
 func (t *timing) begin(p *packet) {

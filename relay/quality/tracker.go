@@ -24,13 +24,14 @@ const (
 // take memory nor push out streams that live; they cost those that begin in the same moment a few packets.
 type Tracker struct {
 	locked atomic.Uint32
-	inbox  atomic.Pointer[inbox] // nil: the lock was never found taken
-	rtp    uint64                // packets
 
-	// Below, guarded by locked.
-	count   uint8 // of streams
-	recent  uint8 // stream that had the last packet
-	next    uint8 // candidate to give up
+	// Below, guarded by locked. The first line has what a packet of the same stream as the last one needs.
+	current uint32                // SSRC of recent
+	recent  *stream               // had the last packet; nil: none yet
+	inbox   atomic.Pointer[inbox] // nil: the lock was never found taken
+	rtp     uint64                // packets
+	count   uint8                 // of streams
+	next    uint8                 // candidate to give up
 	ssrcs   [MaxStreams]uint32
 	streams [MaxStreams]*stream
 	trials  [candidates]packet // first packets of candidates; a size of 0 means none
@@ -113,14 +114,14 @@ func (t *Tracker) takeIn() {
 // add counts a packet of any stream, under the lock.
 func (t *Tracker) add(p *packet) {
 	t.rtp++
-	if i := t.recent; t.ssrcs[i] == p.ssrc && i < t.count {
-		t.streams[i].add(p)
+	if t.current == p.ssrc && t.recent != nil {
+		t.recent.add(p)
 		return
 	}
 	for i, ssrc := range t.ssrcs[:t.count] {
 		if ssrc == p.ssrc {
-			t.recent = uint8(i)
-			t.streams[i].add(p)
+			t.current, t.recent = ssrc, t.streams[i]
+			t.recent.add(p)
 			return
 		}
 	}
@@ -158,7 +159,7 @@ func (t *Tracker) admit(first, second *packet) bool {
 		t.count++
 	}
 	t.ssrcs[at], t.streams[at] = second.ssrc, newStream(first, second)
-	t.recent = uint8(at)
+	t.current, t.recent = second.ssrc, t.streams[at]
 	t.unconfirmed -= 2
 	return true
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // rtp returns a packet with that header and nothing in it.
@@ -273,7 +274,7 @@ func TestSizes(t *testing.T) {
 		size uintptr
 		most uintptr
 	}{
-		{"stream", reflect.TypeFor[stream]().Size(), 240},
+		{"stream", reflect.TypeFor[stream]().Size(), 256},
 		{"Tracker", reflect.TypeFor[Tracker]().Size(), 512},
 		{"inbox", reflect.TypeFor[inbox]().Size(), 288},
 		{"Slot", reflect.TypeFor[Slot]().Size(), 8},
@@ -282,6 +283,17 @@ func TestSizes(t *testing.T) {
 			t.Errorf("a %s takes %d bytes, more than %d", c.name, c.size, c.most)
 		}
 		t.Logf("a %s takes %d bytes", c.name, c.size)
+	}
+
+	// Objects of 256 bytes begin at multiples of that.
+	s := stream{}
+	from := unsafe.Offsetof(s.highest)
+	to := unsafe.Offsetof(s.clock) + unsafe.Offsetof(s.clock.rate)
+	if from%64 != 0 || to-from > 2*64 || reflect.TypeFor[stream]().Size() <= 240 {
+		t.Errorf("the hot part of a stream's %d bytes is from %d to %d", reflect.TypeFor[stream]().Size(), from, to)
+	}
+	if end := unsafe.Offsetof(Tracker{}.ssrcs); end > 64 {
+		t.Errorf("the hot part of a Tracker ends at byte %d, in the second line", end)
 	}
 }
 
