@@ -252,6 +252,7 @@ func (v *view) shot(name string) {
 	if err := os.MkdirAll(artifacts, 0o755); err != nil {
 		v.t.Fatal(err)
 	}
+	v.until("document.body && document.body.scrollWidth > 0 && document.body.scrollHeight > 0") // laid out
 	if err := os.WriteFile(filepath.Join(artifacts, name+".png"), do(v, chromedp.FullScreenshot(100)), 0o644); err != nil {
 		v.t.Fatal(err)
 	}

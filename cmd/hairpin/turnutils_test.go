@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -49,19 +50,38 @@ var (
 	uclientLost   = regexp.MustCompile(`Total lost packets (-?\d+) .*total send dropped (\d+)`)
 )
 
-// wantComplete demands that every message was sent and came back.
+// wantComplete demands that every message was sent and came back. A machine that has too much else to do loses datagrams
+// in sockets' buffers, the client's among them, and who gets a port that another one left with its allocation alive is
+// told so (437): whoever fails beside others is tried again alone, twice.
 func (u *uclient) wantComplete(t *testing.T, atLeast int) {
+	t.Helper()
+	for range 2 {
+		missing := u.missing(t, atLeast)
+		if missing == "" {
+			return
+		}
+		t.Logf("once more: %s", missing)
+		u = startUclient(t, u.command.Path, patience, u.command.Args[1:]...)
+	}
+	if missing := u.missing(t, atLeast); missing != "" {
+		t.Error(missing)
+	}
+}
+
+// missing waits for the end and tells what was not sent or did not come back; empty: nothing.
+func (u *uclient) missing(t *testing.T, atLeast int) string {
 	t.Helper()
 	<-u.ended
 	totals, lost := uclientTotals.FindSubmatch(u.output.Bytes()), uclientLost.FindSubmatch(u.output.Bytes())
 	if u.err != nil || totals == nil || lost == nil {
-		t.Fatalf("%v: %v\n%s", u.command.Args, u.err, u.output.Bytes())
+		return fmt.Sprintf("%v: %v\n%s", u.command.Args, u.err, u.output.Bytes())
 	}
 	sent, _ := strconv.Atoi(string(totals[1]))
 	received, _ := strconv.Atoi(string(totals[2]))
 	if sent < atLeast || received != sent || string(lost[1]) != "0" || string(lost[2]) != "0" {
-		t.Errorf("%v: sent %d (at least %d), received %d, lost %s, send dropped %s", u.command.Args, sent, atLeast, received, lost[1], lost[2])
+		return fmt.Sprintf("%v: sent %d (at least %d), received %d, lost %s, send dropped %s", u.command.Args, sent, atLeast, received, lost[1], lost[2])
 	}
+	return ""
 }
 
 // coturn's client, which nobody here wrote, loses nothing, whatever ways it takes; and what it does wrong on purpose
@@ -91,11 +111,12 @@ func TestTurnutils(t *testing.T) {
 	}
 	const (
 		static = " -u alice -w wonder"
-		load   = " -m 10 -n 200 -l 200 -z 5"
+		load   = " -m 10 -n 200 -l 200 -z 20"
 		sent   = 10 * 200
 	)
 
-	// All of them run at once, those that mean well beside those that don't: each takes its time.
+	// All of them run at once, those that mean well beside those that don't: each takes its time. Who tries again does so
+	// after the others.
 	type run struct {
 		*uclient
 		name  string
@@ -173,8 +194,10 @@ func TestTurnutils(t *testing.T) {
 		begin(wrong.name, wrong.flags+few, "127.0.0.1", wrong.limit, wrong.check)
 	}
 	for _, r := range runs {
+		<-r.ended
+	}
+	for _, r := range runs {
 		t.Run(r.name, func(t *testing.T) {
-			<-r.ended
 			r.check(t, r.uclient)
 		})
 	}

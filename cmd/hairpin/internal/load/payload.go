@@ -83,7 +83,7 @@ func (p *pattern) parse(b []byte) (flow uint32, sequence uint64, at int64, ok bo
 	return flow, sequence, at, ok
 }
 
-// putRTP writes the header of an audio or video packet with a dynamic payload type (RFC 3551 §3).
+// putRTP writes the header of an audio or video packet (RFC 3550 §5.1).
 func putRTP(b []byte, flow uint32, sequence uint64, at int64) {
 	b[0], b[1] = 2<<6, 111
 	binary.BigEndian.PutUint16(b[2:], uint16(sequence))
