@@ -73,6 +73,18 @@ type socket struct {
 	dtls     *secure.Associations
 }
 
+func (k *socket) close() {
+	for _, c := range k.conns {
+		c.Close()
+	}
+	if k.stream != nil {
+		k.stream.Close()
+	}
+	if k.dtls != nil {
+		k.dtls.Close()
+	}
+}
+
 // New validates c and binds every listener. Its error joins all faults that it
 // met; a socket that can't be bound is named with its listener.
 func New(c Config) (*Server, error) {
@@ -112,23 +124,8 @@ func (s *Server) bind() error {
 		if err != nil {
 			return err
 		}
-		bound := 0
-		for _, b := range bindings {
-			local, err := s.open(l, b, host)
-			switch {
-			case err == nil:
-				bound++
-				if len(bindings) == 2 && b.address.Port() == 0 {
-					bindings[1].address = netip.AddrPortFrom(bindings[1].address.Addr(), local.Port())
-				}
-			case b.optional && errors.Is(err, syscall.EAFNOSUPPORT), b.optional && errors.Is(err, syscall.EADDRNOTAVAIL):
-				s.log.Infof("%s: this host has no %v, serving without", l.Name, family(b.address.Addr()))
-			default:
-				faults = append(faults, bindFault(l, b, err))
-			}
-		}
-		if bound == 0 && len(faults) == 0 {
-			faults = append(faults, fmt.Errorf("listener %s: this host has neither IPv4 nor IPv6", l.Name))
+		if err := s.bindListener(l, bindings, host); err != nil {
+			faults = append(faults, err)
 		}
 	}
 	if len(faults) == 0 {
@@ -137,8 +134,58 @@ func (s *Server) bind() error {
 	return errors.Join(faults...)
 }
 
-// open opens one socket address and returns where it is bound.
-func (s *Server) open(l Listener, b binding, host map[allocation.Family]netip.Addr) (netip.AddrPort, error) {
+// portTries is how many ports are drawn for a listener that names none: what the kernel finds free for one family, or for
+// one socket, need not be so for the others.
+const portTries = 32
+
+// bindListener opens the sockets of one listener, of both families at the same port. A port that won't do is kept until
+// there is one that does, or the kernel, which for TCP prefers odd ones, might draw it again and again.
+func (s *Server) bindListener(l Listener, bindings []binding, host map[allocation.Family]netip.Addr) error {
+	start := len(s.sockets)
+	var kept []socket
+	defer func() {
+		for i := range kept {
+			kept[i].close()
+		}
+	}()
+	for try := 1; ; try++ {
+		taken, err := s.openAll(l, bindings, host)
+		if !taken || bindings[0].address.Port() != 0 || try == portTries {
+			return err
+		}
+		kept = append(kept, s.sockets[start:]...)
+		s.sockets = s.sockets[:start]
+	}
+}
+
+// openAll opens the sockets of one listener, the second one at the port that the first one got. It tells whether somebody
+// else has a port.
+func (s *Server) openAll(l Listener, bindings []binding, host map[allocation.Family]netip.Addr) (taken bool, err error) {
+	bound := 0
+	var faults []error
+	for _, b := range bindings {
+		if bound > 0 {
+			b.address = netip.AddrPortFrom(b.address.Addr(), s.sockets[len(s.sockets)-1].local.Port())
+		}
+		err := s.open(l, b, host)
+		taken = taken || errors.Is(err, syscall.EADDRINUSE)
+		switch {
+		case err == nil:
+			bound++
+		case b.optional && errors.Is(err, syscall.EAFNOSUPPORT), b.optional && errors.Is(err, syscall.EADDRNOTAVAIL):
+			s.log.Infof("%s: this host has no %v, serving without", l.Name, family(b.address.Addr()))
+		default:
+			faults = append(faults, bindFault(l, b, err))
+		}
+	}
+	if bound == 0 && len(faults) == 0 {
+		faults = append(faults, fmt.Errorf("listener %s: this host has neither IPv4 nor IPv6", l.Name))
+	}
+	return taken, errors.Join(faults...)
+}
+
+// open opens one socket address.
+func (s *Server) open(l Listener, b binding, host map[allocation.Family]netip.Addr) error {
 	k := socket{listener: b.listener}
 	var err error
 	switch l.Scheme {
@@ -156,11 +203,11 @@ func (s *Server) open(l Listener, b binding, host map[allocation.Family]netip.Ad
 		}
 	}
 	if err != nil {
-		return netip.AddrPort{}, err
+		return err
 	}
 	k.public = netip.AddrPortFrom(s.config.publicAddress(b.address.Addr(), host), k.local.Port())
 	s.sockets = append(s.sockets, k)
-	return k.local, nil
+	return nil
 }
 
 // openUDP opens the sockets of all loops at one address. SO_REUSEPORT would let
@@ -370,15 +417,7 @@ func (s *Server) Close() {
 			}
 		}
 		for i := range s.sockets {
-			for _, c := range s.sockets[i].conns {
-				c.Close()
-			}
-			if l := s.sockets[i].stream; l != nil {
-				l.Close()
-			}
-			if l := s.sockets[i].dtls; l != nil {
-				l.Close()
-			}
+			s.sockets[i].close()
 		}
 	})
 }
