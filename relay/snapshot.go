@@ -2,6 +2,7 @@ package relay
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/hairpin-turn/hairpin/auth"
@@ -41,10 +42,23 @@ func (s *Server) ListenerInfos() []ListenerInfo {
 	return infos
 }
 
+// Advertised lists the bound addresses that clients are sent to: all but those at loopback addresses, which no other host
+// reaches, where there are others. A listener on all addresses of a host has a loopback one for each family in which the
+// host has no global one.
+func (s *Server) Advertised() []ListenerInfo { return advertised(s.ListenerInfos()) }
+
+func advertised(bound []ListenerInfo) []ListenerInfo {
+	isLocal := func(l ListenerInfo) bool { return l.Public.Addr().IsLoopback() }
+	if !slices.ContainsFunc(bound, func(l ListenerInfo) bool { return !isLocal(l) }) {
+		return bound
+	}
+	return slices.DeleteFunc(slices.Clone(bound), isLocal)
+}
+
 // ICEURLs lists the URLs under which clients reach the listeners (RFC 7065).
 func (s *Server) ICEURLs() []string {
 	var urls []string
-	for _, l := range s.ListenerInfos() {
+	for _, l := range s.Advertised() {
 		for _, t := range ICETransports(l.Scheme) {
 			urls = append(urls, t.scheme()+l.Public.String()+"?transport="+t.Transport)
 		}

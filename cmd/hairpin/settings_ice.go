@@ -119,7 +119,7 @@ func (s *Settings) iceListeners(server *relay.Server) []auth.ICEListener {
 		labels[l.String()] = l.label
 	}
 	var listeners []auth.ICEListener
-	for _, bound := range server.ListenerInfos() {
+	for _, bound := range server.Advertised() {
 		listeners = append(listeners, iceListeners(bound.Public, bound.Scheme, labels[bound.Name])...)
 	}
 	return listeners

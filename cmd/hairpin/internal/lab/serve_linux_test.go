@@ -107,13 +107,16 @@ func (h *host) serve(ip string, args ...string) *relay {
 }
 
 // get asks the relay's admin address; code 0: nobody answers.
-func (r *relay) get(path string) (code int, body []byte) {
+func (r *relay) get(path string) (code int, body []byte) { return r.ask(admin, path) }
+
+// ask asks an address of the relay's host.
+func (r *relay) ask(address, path string) (code int, body []byte) {
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (conn net.Conn, err error) {
-		r.host.in(func() { conn, err = net.Dial("tcp4", admin) })
+		r.host.in(func() { conn, err = net.Dial("tcp4", address) })
 		return conn, err
 	}}
 	defer transport.CloseIdleConnections()
-	answer, err := (&http.Client{Transport: transport, Timeout: patience}).Get("http://" + admin + path)
+	answer, err := (&http.Client{Transport: transport, Timeout: patience}).Get("http://" + address + path)
 	if err != nil {
 		return 0, nil
 	}
