@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/pion/stun/v2"
+	"golang.org/x/sys/unix"
 )
 
 // internet is a router between two segments: that of the relays, and that where clients' NATs are.
@@ -82,7 +84,25 @@ func (h *host) listen(t *testing.T, address string) *net.UDPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	// A test that waits for a processor loses nothing by it.
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	return conn
+}
+
+// datagrams tells what the host's sockets have seen, losses included (netstat -su).
+func (h *host) datagrams() (counters []string) {
+	for line := range strings.Lines(h.network.command("ip", "netns", "exec", h.name, "cat", "/proc/net/snmp")) {
+		if strings.HasPrefix(line, "Udp:") {
+			counters = append(counters, strings.TrimSpace(line))
+		}
+	}
+	return counters
 }
 
 // mapped asks a relay what a socket looks like from there (RFC 8489 §2, Binding).
