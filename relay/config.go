@@ -62,7 +62,8 @@ type Config struct {
 // Listener is an address that clients connect to.
 type Listener struct {
 	Scheme string // one of Schemes
-	// Proxy demands a PROXY header, version 2, ahead of each connection; not with udp and dtls.
+	// Proxy demands a PROXY header, version 2, ahead of each connection, or of the first datagram, if not of all, that a
+	// client sends by a way (secure.Flows); not with dtls.
 	Proxy bool
 	// Address is IP:PORT; an empty IP is every address of the host, IPv4 and IPv6.
 	// Clients are told Config.PublicAddresses, else this IP, else, when that is

@@ -44,7 +44,7 @@ func (c *Config) checkDiscovery() error {
 func (c *Config) discoveryListener() (index int, own netip.AddrPort, ok bool) {
 	for i, l := range c.Listeners {
 		host, port, err := l.parse()
-		if err == nil && l.Scheme == "udp" && host.IsValid() && !host.IsUnspecified() && host.Unmap().Is4() == c.NATDiscovery.Addr().Is4() {
+		if err == nil && l.Scheme == "udp" && !l.Proxy && host.IsValid() && !host.IsUnspecified() && host.Unmap().Is4() == c.NATDiscovery.Addr().Is4() {
 			return i, netip.AddrPortFrom(host.Unmap(), port), true
 		}
 	}

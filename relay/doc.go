@@ -20,6 +20,7 @@
 //	            ends when its socket, or what it polls, is closed
 //	reading     one per socket of a relayed transport address, only where many can't be polled (relayed.go); ends with it
 //	Serve       one per stream listener; ends when the listener is closed
+//	Flows.Serve one per UDP listener behind load balancers (package secure); ends when its socket is closed
 //	reader      one per connection (package stream)
 //	tcp         those of the connections of TCP allocations (package tcp)
 //	Policy.Run  looks peers' names up and reads their file; ends with the context

@@ -54,8 +54,8 @@ func (c *Config) checkSecure(l Listener) (faults []error) {
 	if NeedsCertificate(l.Scheme) && len(c.Certificates) == 0 {
 		faults = append(faults, fmt.Errorf("listener %s: there is no certificate for it; give one", l.Name))
 	}
-	if l.Proxy && (l.Scheme == "udp" || l.Scheme == "dtls") {
-		faults = append(faults, fmt.Errorf("listener %s: PROXY headers are taken from connections only; use tcp, tls or tcp+tls", l.Name))
+	if l.Proxy && l.Scheme == "dtls" {
+		faults = append(faults, fmt.Errorf("listener %s: PROXY headers are not taken ahead of DTLS; use udp, tcp, tls or tcp+tls", l.Name))
 	}
 	if l.Proxy && len(c.ProxyTrusted) == 0 {
 		faults = append(faults, fmt.Errorf("listener %s: nobody is trusted to send PROXY headers; name the load balancers' addresses", l.Name))
@@ -98,3 +98,24 @@ type associations struct{ sessions }
 func (h associations) Opened(a *secure.Association) stream.Session {
 	return h.session(a, allocation.DTLS)
 }
+
+// openFlows opens a listener for datagrams with PROXY headers.
+func (s *Server) openFlows(address netip.AddrPort) (*secure.Flows, error) {
+	return secure.ListenFlows(address, s.socketOptions(), s.config.ProxyTrusted, flows{sessions{s, len(s.sockets)}}, s.secure)
+}
+
+// countFlows is how many listeners for such datagrams there are, each of which has a receive loop.
+func (s *Server) countFlows() (n int) {
+	for i := range s.sockets {
+		if s.sockets[i].flows != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// flows makes the sessions of one listener for such datagrams.
+type flows struct{ sessions }
+
+// Began implements secure.FlowHandler.
+func (h flows) Began(f *secure.Flow) stream.Session { return h.session(f, allocation.UDP) }

@@ -62,7 +62,7 @@ type Server struct {
 }
 
 // socket is one bound address of a listener: of datagram sockets, one per loop, of
-// a stream listener, or of DTLS associations.
+// a stream listener, of DTLS associations, or of flows through load balancers.
 type socket struct {
 	listener int // index in Config.Listeners
 	local    netip.AddrPort
@@ -71,6 +71,7 @@ type socket struct {
 	place    uint8 // in Server.discovery; 0: it is no more than a listener
 	stream   *stream.Listener
 	dtls     *secure.Associations
+	flows    *secure.Flows
 }
 
 func (k *socket) close() {
@@ -82,6 +83,9 @@ func (k *socket) close() {
 	}
 	if k.dtls != nil {
 		k.dtls.Close()
+	}
+	if k.flows != nil {
+		k.flows.Close()
 	}
 }
 
@@ -188,12 +192,16 @@ func (s *Server) openAll(l Listener, bindings []binding, host map[allocation.Fam
 func (s *Server) open(l Listener, b binding, host map[allocation.Family]netip.Addr) error {
 	k := socket{listener: b.listener}
 	var err error
-	switch l.Scheme {
-	case "udp":
+	switch {
+	case l.Scheme == "udp" && l.Proxy:
+		if k.flows, err = s.openFlows(b.address); err == nil {
+			k.local = k.flows.Addr()
+		}
+	case l.Scheme == "udp":
 		if k.conns, err = s.openUDP(b.address); err == nil {
 			k.local = k.conns[0].LocalAddr()
 		}
-	case "dtls":
+	case l.Scheme == "dtls":
 		if k.dtls, err = secure.ListenDTLS(b.address, associations{sessions{s, len(s.sockets)}}, s.secure); err == nil {
 			k.local = k.dtls.Addr()
 		}
@@ -210,16 +218,17 @@ func (s *Server) open(l Listener, b binding, host map[allocation.Family]netip.Ad
 	return nil
 }
 
+// socketOptions are what all UDP sockets of listeners have in common.
+func (s *Server) socketOptions() udp.Options {
+	return udp.Options{ReceiveBuffer: socketBuffer, SendBuffer: socketBuffer, Offload: s.config.Offload, Portable: s.config.PortableUDP}
+}
+
 // openUDP opens the sockets of all loops at one address. SO_REUSEPORT would let
 // another process of the same user join in silence, so the address is taken alone
 // first.
 func (s *Server) openUDP(address netip.AddrPort) (conns []*udp.Conn, err error) {
-	options := udp.Options{
-		PacketInfo:    address.Addr().IsUnspecified(),
-		ReceiveBuffer: socketBuffer, SendBuffer: socketBuffer,
-		Offload:  s.config.Offload,
-		Portable: s.config.PortableUDP,
-	}
+	options := s.socketOptions()
+	options.PacketInfo = address.Addr().IsUnspecified()
 	alone, err := udp.Listen(address, options)
 	if err != nil {
 		return nil, err
@@ -361,7 +370,7 @@ func (s *Server) newLoop(index, n int, conn *udp.Conn) *udpLoop {
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer lend(len(s.loops))()
+	defer lend(len(s.loops) + s.countFlows())()
 	var running sync.WaitGroup
 	for _, l := range s.loops {
 		running.Go(l.run)
@@ -371,6 +380,9 @@ func (s *Server) Run(ctx context.Context) error {
 			running.Go(l.Serve)
 		}
 		if l := s.sockets[i].dtls; l != nil {
+			running.Go(l.Serve)
+		}
+		if l := s.sockets[i].flows; l != nil {
 			running.Go(l.Serve)
 		}
 	}

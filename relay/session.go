@@ -11,7 +11,7 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
-// connection is a client's TCP or TLS connection or DTLS association.
+// connection is a client's TCP or TLS connection, DTLS association or flow through a load balancer.
 type connection interface {
 	allocation.Stream
 	RemoteAddr() netip.AddrPort

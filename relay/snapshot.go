@@ -37,6 +37,9 @@ func (s *Server) ListenerInfos() []ListenerInfo {
 		if len(k.conns) > 0 {
 			info.Offload, info.Fault = k.conns[0].Offload()
 		}
+		if k.flows != nil {
+			info.Offload, info.Fault = k.flows.Conn().Offload()
+		}
 		infos = append(infos, info)
 	}
 	return infos
@@ -157,6 +160,13 @@ func (s *Server) Snapshot() Snapshot {
 		n.Dropped = append(n.Dropped, Count{forward.Drop(d).String(), v})
 	}
 	n.Dropped = append(n.Dropped, Count{dropReceiveBuffer, s.kernelDrops()})
+	s.secure.Stats.EachDrop(func(reason string, v uint64) {
+		if i := slices.IndexFunc(n.Dropped, func(c Count) bool { return c.Name == reason }); i >= 0 {
+			n.Dropped[i].Value += v
+		} else {
+			n.Dropped = append(n.Dropped, Count{reason, v})
+		}
+	})
 	s.stats.EachRequest(func(method, class string, code int, v uint64) {
 		n.Requests = append(n.Requests, RequestCount{method, class, code, v})
 	})
@@ -180,6 +190,9 @@ func (s *Server) kernelDrops() (n uint64) {
 	for i := range s.sockets {
 		for _, c := range s.sockets[i].conns {
 			n += uint64(c.Dropped())
+		}
+		if l := s.sockets[i].flows; l != nil {
+			n += uint64(l.Conn().Dropped())
 		}
 	}
 	return n

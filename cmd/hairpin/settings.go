@@ -116,8 +116,8 @@ var settingsTable = []setting{
 	{
 		name: "listen", placeholder: "URL", repeated: true, initial: []string{"udp://:3478", "tcp://:3478"},
 		usage: "address that clients connect to: udp://, tcp://, tls://, dtls:// or tcp+tls://HOST:PORT, the last one both on one port. " +
-			"HOST is an IP address of this host; without it, all of them. ?proxy=v2 behind the port of a connection's listener demands " +
-			"PROXY headers from --proxy-trusted. #NAME, #GATEWAY/NAME or #NAMESPACE/GATEWAY/NAME behind it is what requests to the ICE service " +
+			"HOST is an IP address of this host; without it, all of them. ?proxy=v2 behind the port, not of dtls://, demands PROXY headers " +
+			"from --proxy-trusted: ahead of each connection, and of each datagram or the first one of a flow. #NAME, #GATEWAY/NAME or #NAMESPACE/GATEWAY/NAME behind it is what requests to the ICE service " +
 			"select it by. none = no relay, only --ice",
 		parse: parseListener,
 	},
@@ -136,7 +136,7 @@ var settingsTable = []setting{
 	},
 	{
 		name: "proxy-trusted", placeholder: "CIDR", repeated: true,
-		usage:   "load balancers that may say for whom they connect, on listeners with ?proxy=v2; everybody else is refused there",
+		usage:   "load balancers that may say for whom they connect, or send, on listeners with ?proxy=v2; everybody else is refused there",
 		example: []string{"10.0.0.0/24"},
 		parse:   parseProxyTrusted,
 	},

@@ -81,7 +81,7 @@ func (s *Settings) checkNATDiscovery() faults {
 		return faults{{place, "its answers can be padded, and unauthenticated-bytes is 0, no limit", "set a limit, such as 65536"}}
 	}
 	for _, l := range s.Listen {
-		if l.scheme != "udp" || !l.host.IsValid() || l.host.IsUnspecified() || l.host.Is4() != other.Addr().Is4() {
+		if l.scheme != "udp" || l.proxy || !l.host.IsValid() || l.host.IsUnspecified() || l.host.Is4() != other.Addr().Is4() {
 			continue
 		}
 		if l.host == other.Addr() || l.port == other.Port() {

@@ -97,8 +97,8 @@ func parseListener(s *Settings, v value) error {
 	switch {
 	case hasQuery && query != "proxy=v2":
 		return wrong(fmt.Sprintf("%q: %q after the question mark is not known", v.text, query), "write ?proxy=v2 or nothing")
-	case hasQuery && socketTransport(scheme) == "udp":
-		return wrong(fmt.Sprintf("%q: PROXY headers are taken from connections only", v.text), "leave ?proxy=v2 out, or write tcp://, tls:// or tcp+tls://")
+	case hasQuery && scheme == "dtls":
+		return wrong(fmt.Sprintf("%q: PROXY headers are not taken ahead of DTLS", v.text), "leave ?proxy=v2 out, or write udp://, tcp://, tls:// or tcp+tls://")
 	}
 	usual := strconv.Itoa(usualPort(scheme))
 	host, port, err := splitHostPort(rest)

@@ -71,5 +71,5 @@ type Client struct {
 	Listener    int32           // index of the listener that it came through
 	Loop        int32           // which of the server's loops reads its datagrams; -1: it has a connection
 	Destination udp.Destination // where its datagrams go, when Stream is nil
-	Stream      Stream          // its connection; nil for UDP
+	Stream      Stream          // its connection, or its flow through a load balancer; nil for plain UDP
 }

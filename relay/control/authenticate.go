@@ -29,7 +29,7 @@ func (w *Worker) authenticate(r *request) *protocolError {
 		return errIncomplete
 	}
 	said, stale := w.readNonce(r, nonce)
-	r.proven = stale == nil || r.from.Client.Stream != nil
+	r.proven = stale == nil || r.from.isShown()
 	algorithm, e := w.chosenAlgorithm(r, said)
 	if e != nil {
 		return e

@@ -115,6 +115,10 @@ type Origin struct {
 	Place     uint8      // which of Discovery.Sockets the message came to; all but the first take Binding requests alone
 }
 
+// isShown tells whether the transport itself has shown that the client is at its address. A datagram may have any source
+// address, also where a load balancer passes it on.
+func (o *Origin) isShown() bool { return o.FiveTuple.Transport != allocation.UDP }
+
 // Worker is the scratch memory of one goroutine. It is not safe for two.
 type Worker struct {
 	h         *Handler

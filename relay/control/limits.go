@@ -78,7 +78,7 @@ func newLimits(l Limits) *limits {
 const loginUnits = 60
 
 func sourceOf(from *Origin) source {
-	return source{rate.Source(from.FiveTuple.Client.Addr()), from.Client.Stream != nil}
+	return source{rate.Source(from.FiveTuple.Client.Addr()), from.isShown()}
 }
 
 // admit says whether a request is looked at, and else why not.
@@ -107,7 +107,7 @@ func (w *Worker) admitAnswer(r *request, refused *protocolError, request, answer
 	switch {
 	case r.suspect && !r.isHolder():
 		return discardLogins, false
-	case r.key != nil || r.from.Client.Stream != nil || refused == errStaleNonce: // which has seen the right password
+	case r.key != nil || r.from.isShown() || refused == errStaleNonce: // which has seen the right password
 		return 0, true
 	}
 	client := r.from.FiveTuple.Client

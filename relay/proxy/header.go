@@ -18,8 +18,8 @@ const (
 	commandLocal = 0x0
 	commandProxy = 0x1
 
-	streamOver4 = 0x11 // family and transport: TCP over IPv4
-	streamOver6 = 0x21
+	over4 = 0x10 // family; the transport is in the lower half
+	over6 = 0x20
 
 	size4 = 2*4 + 2*2  // bytes of two IPv4 addresses and two ports
 	size6 = 2*16 + 2*2 // bytes of two IPv6 addresses and two ports
@@ -28,6 +28,21 @@ const (
 	attributeHead  = 3 // bytes: type and length
 	checksumLength = 4
 )
+
+// transport is what a header says that the client speaks.
+type transport byte
+
+const (
+	stream   transport = 0x01
+	datagram transport = 0x02
+)
+
+func (t transport) String() string {
+	if t == stream {
+		return "TCP connection"
+	}
+	return "UDP flow"
+}
 
 // MaxHeader is a tuning constant: the longest header that is read, in bytes. Addresses take 36 of them; the rest is for
 // what balancers add, of which the names in a client's certificate are the longest.
@@ -42,8 +57,8 @@ func malformed(format string, args ...any) error {
 
 // Header is what a header says.
 type Header struct {
-	// Local says that the connection is the balancer's own, such as a health check: its real addresses are the right
-	// ones, and the two below are not set.
+	// Local says that the connection or datagram is the balancer's own, such as a health check: its real addresses are the
+	// right ones, and the two below are not set.
 	Local bool
 	// Source is the client's address and Destination the one that the client connected to; IPv4 is never mapped.
 	Source, Destination netip.AddrPort
@@ -81,8 +96,31 @@ func sizeOf(prefix []byte) (int, error) {
 	return size, nil
 }
 
-// Parse reads a header that fills b exactly. It keeps no reference to b.
-func Parse(b []byte) (Header, error) {
+// Cut takes the header off the front of a datagram: one of a UDP flow, or a local one. found is false where there is none,
+// not even a bad one; then payload is the whole datagram. No TURN message looks like a header: ChannelData has another first
+// byte, and STUN another magic cookie. Its error wraps ErrMalformed.
+func Cut(b []byte) (h Header, payload []byte, found bool, err error) {
+	if len(b) < len(signature) || string(b[:len(signature)]) != signature {
+		return Header{}, b, false, nil
+	}
+	if len(b) < prefixSize {
+		return Header{}, nil, true, malformed("%d bytes", len(b))
+	}
+	size, err := sizeOf(b[:prefixSize])
+	if err == nil && size > len(b) {
+		err = malformed("%d bytes in a datagram of %d", size, len(b))
+	}
+	if err != nil {
+		return Header{}, nil, true, err
+	}
+	h, err = parse(b[:size], datagram)
+	return h, b[size:], true, err
+}
+
+// Parse reads the header of a TCP connection, or a local one, that fills b exactly. It keeps no reference to b.
+func Parse(b []byte) (Header, error) { return parse(b, stream) }
+
+func parse(b []byte, over transport) (Header, error) {
 	if len(b) < prefixSize {
 		return Header{}, malformed("%d bytes", len(b))
 	}
@@ -103,15 +141,15 @@ func Parse(b []byte) (Header, error) {
 	var h Header
 	addresses := size4
 	switch rest := b[prefixSize:]; {
-	case b[13] == streamOver4 && len(rest) >= size4:
+	case b[13] == over4|byte(over) && len(rest) >= size4:
 		h.Source = netip.AddrPortFrom(netip.AddrFrom4([4]byte(rest[0:])), binary.BigEndian.Uint16(rest[8:]))
 		h.Destination = netip.AddrPortFrom(netip.AddrFrom4([4]byte(rest[4:])), binary.BigEndian.Uint16(rest[10:]))
-	case b[13] == streamOver6 && len(rest) >= size6:
+	case b[13] == over6|byte(over) && len(rest) >= size6:
 		addresses = size6
 		h.Source = netip.AddrPortFrom(netip.AddrFrom16([16]byte(rest[0:])).Unmap(), binary.BigEndian.Uint16(rest[32:]))
 		h.Destination = netip.AddrPortFrom(netip.AddrFrom16([16]byte(rest[16:])).Unmap(), binary.BigEndian.Uint16(rest[34:]))
 	default:
-		return Header{}, malformed("family and transport %#x with %d bytes are no addresses of a TCP connection", b[13], len(rest))
+		return Header{}, malformed("family and transport %#x with %d bytes are no addresses of a %s", b[13], len(rest), over)
 	}
 	if a := h.Source.Addr(); a.IsUnspecified() || a.IsMulticast() || h.Source.Port() == 0 {
 		return Header{}, malformed("%s is nobody's address", h.Source)

@@ -105,6 +105,59 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// A datagram's header is its front; the rest is the client's.
+func TestCut(t *testing.T) {
+	client4, server4 := netip.MustParseAddrPort("192.0.2.7:12345"), netip.MustParseAddrPort("198.51.100.1:3478")
+	client6, server6 := netip.MustParseAddrPort("[2001:db8::7]:12345"), netip.MustParseAddrPort("[2001:db8::1]:3478")
+	binding := "\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl"
+	long := header(0x21, 0x12, addresses4, []byte{4, 0xff, 0xf0}, make([]byte, 0xfff0))
+	for _, test := range []struct {
+		name     string
+		datagram string
+		want     Header
+		payload  string
+		found    bool
+		fault    string // part of the error; empty: none
+	}{
+		{"UDP over IPv4", string(header(0x21, 0x12, addresses4)) + binding, Header{Source: client4, Destination: server4}, binding, true, ""},
+		{"UDP over IPv6", string(header(0x21, 0x22, addresses6)) + binding, Header{Source: client6, Destination: server6}, binding, true, ""},
+		{"mapped addresses", string(header(0x21, 0x22, mapped)) + binding, Header{Source: client4, Destination: server4}, binding, true, ""},
+		{"an attribute", string(header(0x21, 0x12, addresses4, []byte{4, 0, 2, 1, 2})) + binding, Header{Source: client4, Destination: server4}, binding, true, ""},
+		{"a checksum", string(summed(0x21, 0x12, addresses4, 0)) + binding, Header{Source: client4, Destination: server4}, binding, true, ""},
+		{"local", string(header(0x20, 0)) + binding, Header{Local: true}, binding, true, ""},
+		{"nothing behind it", string(header(0x21, 0x12, addresses4)), Header{Source: client4, Destination: server4}, "", true, ""},
+		{"none", binding, Header{}, binding, false, ""},
+		{"an empty datagram", "", Header{}, "", false, ""},
+		{"half a signature", signature[:11], Header{}, signature[:11], false, ""},
+		{"version 1", "PROXY UDP4 …", Header{}, "PROXY UDP4 …", false, ""},
+
+		{"TCP", string(header(0x21, 0x11, addresses4)) + binding, Header{}, "", true, "no addresses of a UDP flow"},
+		{"unix", string(header(0x21, 0x32, make([]byte, 216))), Header{}, "", true, "no addresses of a UDP flow"},
+		{"a wrong checksum", string(summed(0x21, 0x12, addresses4, 1)) + binding, Header{}, "", true, "wrong checksum"},
+		{"the signature alone", signature, Header{}, "", true, "12 bytes"},
+		{"cut", string(header(0x21, 0x12, addresses4)[:27]), Header{}, "", true, "28 bytes in a datagram of 27"},
+		{"too long", string(long), Header{}, "", true, "more than 2048"},
+		{"version 3", string(header(0x31, 0x12, addresses4)), Header{}, "", true, "version 3"},
+		{"port 0", string(header(0x21, 0x12, addresses4[:8], []byte{0, 0, 1, 1})), Header{}, "", true, "nobody's address"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, payload, found, err := Cut([]byte(test.datagram))
+			switch {
+			case found != test.found:
+				t.Errorf("found is %v", found)
+			case test.fault == "" && (err != nil || got != test.want || string(payload) != test.payload):
+				t.Errorf("got %+v, %q, %v, want %+v, %q", got, payload, err, test.want, test.payload)
+			case test.fault != "" && (!errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), test.fault)):
+				t.Errorf("got %+v, %v, want a fault with %q", got, err, test.fault)
+			}
+		})
+	}
+	b := append(header(0x21, 0x12, addresses4), binding...)
+	if n := testing.AllocsPerRun(100, func() { Cut(b) }); n != 0 {
+		t.Errorf("%v heap allocations", n)
+	}
+}
+
 func TestTrusted(t *testing.T) {
 	trusted := Trusted{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64")}
 	for address, want := range map[string]bool{
@@ -136,6 +189,41 @@ func FuzzParse(f *testing.F) {
 		}
 		if err == nil && !h.Local && (!h.Source.IsValid() || h.Source.Addr().Is4In6() || h.Source.Port() == 0) {
 			t.Fatalf("%+v", h)
+		}
+	})
+}
+
+// FuzzCut: what is taken has sensible addresses, what is cut off is what Parse would take for TCP, and nothing gets lost.
+func FuzzCut(f *testing.F) {
+	for _, seed := range [][]byte{
+		header(0x21, 0x12, addresses4), header(0x21, 0x22, addresses6, []byte{4, 0, 2, 1, 2}), summed(0x21, 0x12, addresses4, 0), header(0x20, 0),
+	} {
+		f.Add(seed)
+		f.Add(append(seed, "the payload"...))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, payload, found, err := Cut(b)
+		switch {
+		case err != nil:
+			if !found || !errors.Is(err, ErrMalformed) {
+				t.Fatalf("a fault without a kind: %v, found is %v", err, found)
+			}
+		case !found:
+			if !bytes.Equal(payload, b) || bytes.HasPrefix(b, []byte(signature)) {
+				t.Fatalf("no header, and payload %q of %q", payload, b)
+			}
+		default:
+			head := b[:len(b)-len(payload)]
+			if !bytes.HasSuffix(b, payload) || !h.Local && (!h.Source.IsValid() || h.Source.Addr().Is4In6() || h.Source.Port() == 0) {
+				t.Fatalf("%+v, payload %q of %q", h, payload, b)
+			}
+			if head[13]&0x0F == byte(datagram) && !h.Local && !bytes.Contains(head, []byte{typeCRC32C, 0, checksumLength}) {
+				head = slices.Clone(head)
+				head[13] ^= byte(datagram | stream)
+				if again, err := Parse(head); err != nil || again != h {
+					t.Fatalf("Cut %+v, Parse %+v, %v", h, again, err)
+				}
+			}
 		}
 	})
 }
