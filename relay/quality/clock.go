@@ -28,6 +28,7 @@ const (
 	minimalRate = 1000    // Hz; less is no media's clock
 	maximalRate = 1000000 // Hz
 	nearby      = 25      // a rate within a 25th of one in use is that one: half of the way between 44,100 and 48,000 Hz
+	opusStep    = 120     // ticks of 2.5 ms at 48,000 Hz, which all frames of Opus are multiples of (RFC 7587 §4.2)
 )
 
 // inUse are the rates of the payload types that are in use.
@@ -46,8 +47,9 @@ func (c *clock) anchor(p *packet) {
 // duration converts ticks to nanoseconds.
 func (c *clock) duration(ticks int32) int64 { return int64(ticks) * c.tick >> tickBits }
 
-// check measures the rate since the anchor at p; true means that it is known now, or is another than before.
-func (c *clock) check(p *packet) (changed bool) {
+// check measures the rate since the anchor at p, which is step ticks after the packet before; true means that it is known
+// now, or is another than before.
+func (c *clock) check(p *packet, step int32) (changed bool) {
 	span := p.at - c.from
 	whole := firstSpan << (stages - 1)
 	if span < firstSpan || span > 2*whole { // the clock was set, or it was silent meanwhile
@@ -60,7 +62,7 @@ func (c *clock) check(p *packet) (changed bool) {
 	}
 	ticks := int64(int32(p.timestamp - c.timestamp))
 	measured := max(0, ticks) * int64(time.Second) / span
-	rate := c.nearest(measured)
+	rate := c.nearest(measured, step)
 	switch {
 	case rate != 0:
 		if changed = rate != c.rate && (c.rate == 0 || c.stage >= decisive); changed {
@@ -85,12 +87,17 @@ func (c *clock) set(rate uint32, odd bool) {
 }
 
 // nearest returns the rate in use that measured is nearby, else 0. 44,100 Hz is rare and a neighbour of what is most
-// often used, so it has to stand the longer spans.
-func (c *clock) nearest(measured int64) uint32 {
+// often used, so it has to stand the longer spans; and if packets are as long as only those of its neighbour are, it is
+// that one: the microphone of a host without a processor to spare gives a twelfth less than it should for seconds.
+func (c *clock) nearest(measured int64, step int32) uint32 {
 	for _, rate := range inUse {
-		if near(measured, rate) && (rate != 44100 || c.stage >= decisive) {
-			return rate
+		if !near(measured, rate) || rate == 44100 && c.stage < decisive {
+			continue
 		}
+		if rate == 44100 && step%opusStep == 0 {
+			return 48000
+		}
+		return rate
 	}
 	return 0
 }

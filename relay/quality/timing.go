@@ -83,7 +83,7 @@ func (t *timing) advanced(p *packet) {
 		if t.clock.tick != 0 {
 			t.sample(p.at - t.arrival - t.clock.duration(step))
 		}
-		if p.at >= t.clock.due && t.clock.check(p) {
+		if p.at >= t.clock.due && t.clock.check(p, step) {
 			t.jitter, t.jitterSum, t.jitterCount = 0, 0, 0 // was in units of another clock
 		}
 		t.timestamp = p.timestamp

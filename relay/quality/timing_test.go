@@ -79,6 +79,28 @@ func TestClockRate(t *testing.T) {
 	}
 }
 
+// A sender without a processor to spare sends packets of 20 ms every 21.8 ms: 44,100 ticks a second, and yet none of 44,100 Hz.
+func TestClockOfASlowSender(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int{0, 100, 1000} { // packets in time
+		tracker, s := &Tracker{}, &sender{rate: 48000, step: 20 * time.Millisecond}
+		for range before {
+			s.send(tracker, 0)
+		}
+		for s.count < before+2000 {
+			s.send(tracker, 0)
+			s.sentAt += int64(20*time.Millisecond) * (48000 - 44100) / 44100
+		}
+		slow := s.seen(t, tracker)
+		for s.count < before+3000 {
+			s.send(tracker, 0)
+		}
+		if got := s.seen(t, tracker); slow.ClockRate != 48000 || got.ClockRate != 48000 || got.ClockUnusual {
+			t.Errorf("after %d packets in time and 2,000 slow ones the rate is %d Hz, and after 1,000 more %d Hz", before, slow.ClockRate, got.ClockRate)
+		}
+	}
+}
+
 // RFC 3550 §A.8 in floating point, with the rate known, beside what was inferred.
 func TestJitter(t *testing.T) {
 	t.Parallel()
