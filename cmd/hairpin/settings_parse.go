@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hairpin-turn/hairpin/auth"
+	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/quality"
 )
 
@@ -419,5 +420,15 @@ func parseQuality(s *Settings, v value) error {
 		return wrong(fmt.Sprintf("%q is no mode", v.text), "write off, sampled or full")
 	}
 	s.Quality = mode
+	return nil
+}
+
+func parseEvents(s *Settings, v value) error {
+	if err := parseFileName(&s.Events, v); err != nil {
+		return err
+	}
+	if events.Check(s.Events) != nil { // nothing of it: it may hold a password
+		return wrong("is no URL that lines can be posted to", "write https://HOST:PORT/PATH, the path of a file, or stdout")
+	}
 	return nil
 }

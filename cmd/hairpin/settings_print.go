@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/hairpin-turn/hairpin/relay/events"
 )
 
 const hidden = "(hidden)"
@@ -64,8 +66,11 @@ func printEffective(w io.Writer, settings *Settings) {
 	}
 }
 
-// hideSecret keeps of a secret what is none: the name of a user.
+// hideSecret keeps of a secret what is none: the name of a user, the server of a URL.
 func hideSecret(s *setting, text string) string {
+	if s.name == "events" {
+		return events.Hide(text, hidden)
+	}
 	if name, _, found := strings.Cut(text, ":"); found && s.name == "user" {
 		return name + ":" + hidden
 	}

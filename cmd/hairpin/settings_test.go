@@ -118,6 +118,7 @@ func TestWrongValue(t *testing.T) {
 		{"ice-rate", "fast", `"fast" is not a number from 0 to 2147483647; write one in decimal digits`},
 		{"software", tooLong, `has 128 characters; write 127 or fewer (RFC 8489)`},
 		{"workers", "-1", `"-1" is not a number from 0 to 2147483647; write one in decimal digits`},
+		{"events", "ftp://u:swordfish@a/", `is no URL that lines can be posted to; write https://HOST:PORT/PATH, the path of a file, or stdout`},
 		{"offload", "gro,tso", `"tso" is not an offload; write gro,gso or gro or gso or off`},
 		{"offload", "gso,off", `"off" is not an offload; write gro,gso or gro or gso or off`},
 		{"offload", "gro,gro", `"gro" is given twice; write gro,gso or gro or gso or off`},
@@ -361,6 +362,10 @@ func TestPrecedence(t *testing.T) {
 		{"secrets", map[string]string{"HAIRPIN_SECRET": "swordfish,swordfish2"}, "--config hairpin.yaml --admin-token swordfish --nonce-secret swordfish", []string{
 			"user: # hairpin.yaml:3\n  - alice:(hidden)\n", "secret: # HAIRPIN_SECRET\n  - (hidden)\n  - (hidden)\n",
 			"admin-token: (hidden) # --admin-token", "nonce-secret: (hidden) # --nonce-secret"}},
+		{"secrets of a URL", map[string]string{"HAIRPIN_EVENTS": "https://me:swordfish@collector.example.org:8443/swordfish?key=swordfish"}, "", []string{
+			"events: https://collector.example.org:8443/(hidden) # HAIRPIN_EVENTS"}},
+		{"a URL without a secret", map[string]string{"HAIRPIN_EVENTS": "http://collector.example.org/"}, "", []string{"events: http://collector.example.org/ # HAIRPIN_EVENTS"}},
+		{"a file of events", nil, "--events /var/log/events.jsonl", []string{"events: /var/log/events.jsonl # --events"}},
 		{"variables that Kubernetes sets", map[string]string{"HAIRPIN_PORT": "tcp://10.0.0.1:3478", "HAIRPIN_SERVICE_HOST": "10.0.0.1"}, "", []string{"realm: hairpin # default"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,8 +1,13 @@
 package events
 
 import (
+	"bytes"
+	"fmt"
 	"net/netip"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/hairpin-turn/hairpin/relay/quality"
 )
@@ -141,3 +146,25 @@ func streamOf(s *quality.Stream, wall func(int64) time.Time) Stream {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// harmless spells in a line of JSON what is not to be seen by its number, as JSON allows everywhere in a text: who is
+// refused chooses a user name, and whoever looks at the stream in a terminal is neither to be commanded by it (U+009B) nor
+// misled (U+202E). encoding/json does that for the control characters of ASCII.
+func harmless(line []byte) []byte {
+	unseen := func(r rune) bool { return r >= utf8.RuneSelf-1 && !unicode.IsPrint(r) }
+	if !bytes.ContainsFunc(line, unseen) {
+		return line
+	}
+	var out []byte
+	for _, r := range string(line) {
+		switch high, low := utf16.EncodeRune(r); {
+		case !unseen(r):
+			out = utf8.AppendRune(out, r)
+		case high != utf8.RuneError:
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
+}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -32,11 +33,36 @@ func newSink(target string, stdout io.Writer) (sink, error) {
 		return nil, errors.New("no target for events: name a file, stdout or an http(s) URL")
 	case target == "stdout":
 		return &stream{stdout}, nil
-	case strings.Contains(target, "://"):
+	case isURL(target):
 		return newServer(target)
 	}
 	f := &file{path: target}
 	return f, f.reopen()
+}
+
+func isURL(target string) bool { return strings.Contains(target, "://") }
+
+// Check says what is wrong with a target as it is written; nothing is opened.
+func Check(target string) error {
+	if !isURL(target) {
+		return nil
+	}
+	_, err := parseServer(target)
+	return err
+}
+
+// Hide returns a target without what may be a secret: of a URL there is left whose it is.
+func Hide(target, mark string) string {
+	u, err := parseServer(target)
+	switch {
+	case !isURL(target):
+		return target
+	case err != nil:
+		return mark
+	case u.User == nil && u.RawQuery == "" && strings.Trim(u.Path, "/") == "":
+		return target
+	}
+	return u.Scheme + "://" + u.Host + "/" + mark
 }
 
 // stream is a sink that somebody else opened.
@@ -52,13 +78,20 @@ type file struct {
 	*os.File
 }
 
-func (f *file) write(_ context.Context, lines []byte) (int, error) { return f.Write(lines) }
+// write writes to the file. One that is a pipe has its time, as a server has; others know none.
+func (f *file) write(_ context.Context, lines []byte) (int, error) {
+	_ = f.SetWriteDeadline(time.Now().Add(sinkTimeout))
+	return f.Write(lines)
+}
 
 // reopen opens the path anew; a failure leaves the file open that is.
 func (f *file) reopen() error {
 	// Readable for the owner and the group: user names and addresses are nobody else's.
-	opened, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
-	if err != nil {
+	opened, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|dontWait, 0o640)
+	switch {
+	case errors.Is(err, syscall.ENXIO):
+		return fmt.Errorf("events cannot be written: nobody reads the pipe %s: start its reader first", f.path)
+	case err != nil:
 		return fmt.Errorf("events cannot be written: %w", err)
 	}
 	if f.File != nil {
@@ -71,7 +104,7 @@ func (f *file) reopen() error {
 func (f *file) close() error { return f.Close() }
 
 const (
-	httpTimeout = 10 * time.Second // of one request
+	sinkTimeout = 10 * time.Second // of one request, and of one write to a pipe
 	httpAnswer  = 64 << 10         // bytes of an answer that are read, so that the connection can be used again
 )
 
@@ -81,14 +114,22 @@ type server struct {
 	client *http.Client
 }
 
-func newServer(target string) (*server, error) {
+// parseServer's error says nothing of target, which may hold a password.
+func parseServer(target string) (*url.URL, error) {
 	u, err := url.Parse(target)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		// Nothing of target: it may hold a password.
 		return nil, errors.New("the URL for events is not valid: write it as https://HOST:PORT/PATH")
 	}
+	return u, nil
+}
+
+func newServer(target string) (*server, error) {
+	u, err := parseServer(target)
+	if err != nil {
+		return nil, err
+	}
 	return &server{u, &http.Client{
-		Timeout: httpTimeout,
+		Timeout: sinkTimeout,
 		// An answer of another address is a fault of the configuration, and no reason to send addresses and names there.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil

@@ -222,7 +222,7 @@ func (w *Writer) encode(e *Event) {
 		w.failed.Add(1)
 		return
 	}
-	w.buffer.Write(line)
+	w.buffer.Write(harmless(line))
 	w.buffer.WriteByte('\n')
 }
 

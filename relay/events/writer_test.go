@@ -17,6 +17,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"github.com/hairpin-turn/hairpin/relay/quality"
 	"github.com/pion/logging"
@@ -267,6 +268,57 @@ func TestFailingTarget(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Who is refused chooses the name, which whoever reads the stream in a terminal is not to suffer from.
+func TestHostileNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		names := []string{"\u009b2J", "\x1b[2J\a", "a\nb\r", "\u202eb", "\x7f\b", "\U000e0041", "日本 é", "<b>\"'", "\xff\u2028"}
+		f := &fake{}
+		o := (&log{}).options("", 0)
+		w := newWriter(&o, f)
+		for _, name := range names {
+			w.Emit(&Event{Type: Refusal, User: name})
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := w.Run(ended); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSuffix(f.text.String(), "\n"), "\n")
+		if len(lines) != len(names) {
+			t.Fatalf("%d lines: %q", len(lines), lines)
+		}
+		for i, line := range lines {
+			var e Event
+			if err := json.Unmarshal([]byte(line), &e); err != nil || e.User != strings.ToValidUTF8(names[i], "\uFFFD") {
+				t.Errorf("%q became %q: %v", names[i], e.User, err)
+			}
+			if strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("%q", line)
+			}
+		}
+	})
+}
+
+// What a target is judged by, and what is left of it where it is shown.
+func TestSpelledTargets(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		target, shown string
+		good          bool
+	}{
+		{"stdout", "stdout", true}, {"/a/b?c", "/a/b?c", true}, {"https://a:1/", "https://a:1/", true}, {"http://a", "http://a", true},
+		{"https://u:p@a/b?k=s", "https://a/*", true}, {"https://u@a", "https://a/*", true}, {"https://a/T0/SECRET", "https://a/*", true}, {"https://a?k", "https://a/*", true},
+		{"ftp://u:p@a", "*", false}, {"http://", "*", false}, {"http://u:p@[::1", "*", false},
+	} {
+		if err := Check(c.target); (err == nil) != c.good || err != nil && strings.Contains(err.Error(), "u:p") {
+			t.Errorf("%s: %v", c.target, err)
+		}
+		if shown := Hide(c.target, "*"); shown != c.shown {
+			t.Errorf("%s is shown as %s", c.target, shown)
+		}
 	}
 }
 
