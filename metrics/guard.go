@@ -54,14 +54,27 @@ func (g *guard) admits(w http.ResponseWriter, r *http.Request) bool {
 	case !g.loopback:
 		answer(w, http.StatusForbidden, "this address is not on loopback and has no token, so only /metrics, /healthz and /readyz are served: "+
 			"set --admin-token or --admin-token-file, or bind --admin to 127.0.0.1")
-	case !auth.IsLocalName(r.Host):
-		// Without this a page of the web could read the answers under a name of its own that it makes resolve to
-		// 127.0.0.1 (DNS rebinding). With a token it could not: the browser keeps that for another name.
-		answer(w, http.StatusForbidden, fmt.Sprintf("this address answers to localhost and to IP addresses, not to %q: "+
-			"use one of these, or set --admin-token", r.Host))
 	default:
+		return g.askedHere(w, r)
+	}
+	return false
+}
+
+// exposes says whether the request may be answered with the metrics, whose labels name users, too; otherwise it has
+// answered it. They are for whoever can connect, but an address on loopback is not for who only gets a browser there to.
+func (g *guard) exposes(w http.ResponseWriter, r *http.Request) bool {
+	token := g.token.Load()
+	return !g.loopback || token != nil && matches(shownToken(r), token) || g.askedHere(w, r)
+}
+
+// askedHere keeps out pages of the web that could read the answers under a name of their own, which they make resolve to
+// 127.0.0.1 (DNS rebinding). Where a token is asked for they can't: the browser keeps it for another name.
+func (g *guard) askedHere(w http.ResponseWriter, r *http.Request) bool {
+	if auth.IsLocalName(r.Host) {
 		return true
 	}
+	answer(w, http.StatusForbidden, fmt.Sprintf("this address answers to localhost and to IP addresses, not to %q: "+
+		"use one of these, or set --admin-token and show it", r.Host))
 	return false
 }
 

@@ -70,7 +70,7 @@ func NewHandler(source Source, o Options) *Handler {
 	h := &Handler{guard: newGuard(o), live: newLive(status)}
 	h.SetAllocationSeries(o.AllocationSeries)
 	h.routes = map[string]route{
-		"/metrics":     {open: true, Handler: newExposition(source, o, &h.series)},
+		"/metrics":     {open: true, names: true, Handler: newExposition(source, o, &h.series)},
 		"/healthz":     {open: true, Handler: http.HandlerFunc(serveHealth)},
 		"/readyz":      {open: true, Handler: readiness(o.Ready)},
 		"/allocations": {Handler: http.HandlerFunc(status.serveJSON)},
@@ -111,6 +111,7 @@ func (h *Handler) SetAllocationSeries(n int) { h.series.Store(int64(max(n, 0))) 
 type route struct {
 	http.Handler
 	open   bool // to whoever can connect
+	names  bool // though it names users
 	posted bool // may be POSTed to; otherwise only read
 	acts   bool // is only POSTed to
 }
@@ -142,6 +143,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !route.takes(r.Method):
 		w.Header().Set("Allow", route.methods())
 		answer(w, http.StatusMethodNotAllowed, r.URL.Path+" takes no "+strconv.Quote(r.Method)+": use "+route.methods())
+	case route.names && !h.guard.exposes(w, r):
 	case route.open || h.guard.admits(w, r):
 		route.ServeHTTP(w, r)
 	}

@@ -45,7 +45,7 @@ func TestWhoMaySeeWhat(t *testing.T) {
 		options Options
 		change  func(*http.Request)
 		closed  int // what /allocations, / and its style answer
-		open    int // what /metrics, /healthz and /readyz answer
+		named   int // what /metrics answers
 	}{
 		{"loopback", loopback, nothing, 200, 200},
 		{"loopback, HEAD", loopback, method("HEAD"), 200, 200},
@@ -54,13 +54,15 @@ func TestWhoMaySeeWhat(t *testing.T) {
 		{"loopback, an IPv6 address", loopback, host("[::1]:9478"), 200, 200},
 		{"loopback, an IPv6 address without port", loopback, host("[::1]"), 200, 200},
 		{"loopback, a name below localhost", loopback, host("relay.LOCALHOST.:9478"), 200, 200},
-		{"loopback, a name that was rebound", loopback, host("evil.example:9478"), 403, 200},
-		{"loopback, a name that ends alike", loopback, host("evillocalhost"), 403, 200},
-		{"loopback, a name that begins alike", loopback, host("localhost.evil.example"), 403, 200},
-		{"loopback, a name that begins with an address", loopback, host("127.0.0.1.evil.example"), 403, 200},
-		{"loopback, no name", loopback, host(""), 403, 200},
+		{"loopback, a name that was rebound", loopback, host("evil.example:9478"), 403, 403},
+		{"loopback, a name that ends alike", loopback, host("evillocalhost"), 403, 403},
+		{"loopback, a name that begins alike", loopback, host("localhost.evil.example"), 403, 403},
+		{"loopback, a name that begins with an address", loopback, host("127.0.0.1.evil.example"), 403, 403},
+		{"loopback, no name", loopback, host(""), 403, 403},
 		{"loopback, a token nobody asked for", loopback, bearer("x"), 200, 200},
+		{"loopback with a token, a name that was rebound", both, host("evil.example"), 401, 403},
 		{"elsewhere", elsewhere, nothing, 403, 200},
+		{"elsewhere, any name", elsewhere, host("relay.example"), 403, 200},
 		{"elsewhere, a token nobody set", elsewhere, bearer("x"), 403, 200},
 		{"elsewhere, an empty token", elsewhere, bearer(""), 403, 200},
 		{"token, none shown", token, nothing, 401, 200},
@@ -83,9 +85,13 @@ func TestWhoMaySeeWhat(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := NewHandler(newFake("alice"), test.options)
+			open := 200 // to whoever can connect, by whatever name
+			if test.named == 405 {
+				open = 405
+			}
 			for path, want := range map[string]int{
 				"/allocations": test.closed, "/": test.closed, "/style.css": test.closed, "/page.js": test.closed, "/table": test.closed, "/?id=1": test.closed, "/allocation?id=1": test.closed,
-				"/metrics": test.open, "/healthz": test.open, "/readyz": test.open,
+				"/metrics": test.named, "/healthz": open, "/readyz": open,
 				"/drain": 404, "/allocations/": 404, "//": 404, "/debug/pprof/": 404, "/index.html": 404,
 			} {
 				response, body := get(t, h, path, test.change)
