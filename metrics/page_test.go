@@ -44,6 +44,7 @@ func TestTable(t *testing.T) {
 		"/table?sort=user":                   "2431 of 4",
 		"/table?sort=-client":                "4321 of 4",
 		"/table?sort=dropped":                "2413 of 4",
+		"/table?sort=traffic":                "1234 of 4",
 		"/table?sort=loss":                   "1234 of 4",
 		"/table?filter=R":                    "123 of 3",
 		"/table?filter=:4000":                "1234 of 4",

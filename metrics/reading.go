@@ -112,6 +112,7 @@ var orders = map[string]func(a, b *Row) int{
 	"peers":    func(a, b *Row) int { return cmp.Compare(b.Peers+b.Channels, a.Peers+a.Channels) },
 	"in":       func(a, b *Row) int { return cmp.Compare(b.In, a.In) },
 	"out":      func(a, b *Row) int { return cmp.Compare(b.Out, a.Out) },
+	"traffic":  func(a, b *Row) int { return cmp.Compare(b.In+b.Out, a.In+a.Out) },
 	"dropped":  func(a, b *Row) int { return cmp.Compare(b.Dropped, a.Dropped) },
 	"loss":     func(a, b *Row) int { return compareKnown(b.Loss, a.Loss) },
 	"jitter":   func(a, b *Row) int { return compareKnown(b.Jitter, a.Jitter) },

@@ -11,9 +11,11 @@ import (
 	"github.com/hairpin-turn/hairpin/relay"
 )
 
+// MaxTableRows is how many rows of /table can be asked for at a time.
+const MaxTableRows = 200
+
 const (
 	tableRows    = 50  // of a page of the table, unless asked otherwise
-	maxTableRows = 200 //
 	maxFilter    = 200 // bytes
 	tableReaders = 4   // that sort at the same time; others are told to come again
 )
@@ -54,7 +56,7 @@ func parseSelection(values url.Values) (q selection, err error) {
 		case "offset":
 			q.offset = number(text, maxRows)
 		case "limit":
-			q.limit = number(text, maxTableRows)
+			q.limit = number(text, MaxTableRows)
 		default:
 			err = fmt.Errorf("%q is not known; there are sort, filter, offset, limit and id", name)
 		}

@@ -83,7 +83,7 @@ func (w *drainWait) look(ctx context.Context, method string, timeout time.Durati
 		return state, err
 	}
 	if err := json.Unmarshal(body, &state); err != nil {
-		return state, fmt.Errorf("the answer is not the JSON of a hairpin server: %w", err)
+		return state, notHairpin(err)
 	}
 	return state, nil
 }

@@ -44,7 +44,7 @@ func reload(c *cli.Context) error {
 	}
 	var what metrics.Reload
 	if err := json.Unmarshal(body, &what); err != nil {
-		return fmt.Errorf("the answer is not the JSON of a hairpin server: %w", err)
+		return notHairpin(err)
 	}
 	switch what.Result {
 	case metrics.ReloadRefused:

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -71,14 +69,16 @@ func sessions(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		rows := sessionTable(report, nil, 0, time.Now())
-		if len(rows) == 1 {
+		if len(report.Allocations) == 0 {
 			fmt.Fprintln(w, "none")
 			return nil
 		}
-		writeColumns(w, rows)
-		if c.String("user") == "" {
+		writeColumns(w, sessionTable(rowsOf(report.Allocations), listedColumns, listedName, time.Now()))
+		switch {
+		case c.String("user") == "":
 			writeMore(w, report)
+		case len(report.Allocations) == c.Int("limit"):
+			fmt.Fprintln(w, "and perhaps more; --limit shows them")
 		}
 		return nil
 	})
@@ -109,64 +109,49 @@ var (
 	watchedColumns = []string{"ID", "USER", "IN", "OUT", "LOSS", "JITTER", "DROPPED", "AGE", "EXPIRES IN", "CLIENT", "LISTENER", "RELAYED ADDRESS", "FROM CLIENT", "TO CLIENT"}
 )
 
-// sessionTable is a row for each allocation below a head. With an earlier answer there are bitrates, and the busiest come
-// first.
-func sessionTable(report, earlier *metrics.Status, between time.Duration, now time.Time) [][]string {
-	columns, listed := listedColumns, report.Allocations
-	rates := func(metrics.Allocation) (in, out float64) { return 0, 0 }
-	if earlier != nil && between > 0 {
-		columns, listed = watchedColumns, slices.Clone(listed)
-		before := make(map[uint64]metrics.Counters, len(earlier.Allocations))
-		for _, a := range earlier.Allocations {
-			before[a.ID] = a.Counters
-		}
-		rates = func(a metrics.Allocation) (in, out float64) {
-			b := before[a.ID]
-			bits := func(now, then uint64) float64 { return 8 * float64(now-min(then, now)) / between.Seconds() }
-			return bits(a.Counters.ClientIn.Bytes, b.ClientIn.Bytes), bits(a.Counters.ClientOut.Bytes, b.ClientOut.Bytes)
-		}
-		slices.SortStableFunc(listed, func(a, b metrics.Allocation) int {
-			aIn, aOut := rates(a)
-			bIn, bOut := rates(b)
-			return cmp.Compare(bIn+bOut, aIn+aOut)
-		})
-	}
-	rows := [][]string{columns}
-	for _, a := range listed {
-		in, out := rates(a)
-		loss, jitter := worst(a.Streams)
+// sessionTable is a line for each row below a head of these columns.
+func sessionTable(rows []metrics.Row, columns []string, name int, now time.Time) [][]string {
+	table := [][]string{columns}
+	for _, r := range rows {
 		cells := map[string]string{
-			"ID": strconv.FormatUint(a.ID, 10), "USER": printable(a.User), "CLIENT": a.Client.String(), "LISTENER": a.Listener,
-			"RELAYED ADDRESS": a.Relay.String(), "AGE": spellDuration(now.Sub(a.Created)), "EXPIRES IN": spellDuration(a.Expires.Sub(now)),
-			"FROM CLIENT": spellTraffic(a.Counters.ClientIn), "TO CLIENT": spellTraffic(a.Counters.ClientOut),
-			"DROPPED": strconv.FormatUint(a.Dropped.ClientIn+a.Dropped.PeerIn, 10), "LOSS": loss, "JITTER": jitter,
-			"IN": spellBitrate(in), "OUT": spellBitrate(out),
+			"ID": strconv.FormatUint(r.ID, 10), "USER": nameIn(r.User, name), "CLIENT": r.Client.String(), "LISTENER": r.Listener,
+			"RELAYED ADDRESS": r.Relay.String(), "AGE": spellDuration(now.Sub(r.Created)), "EXPIRES IN": spellDuration(r.Expires.Sub(now)),
+			"FROM CLIENT": spellTraffic(r.ClientIn), "TO CLIENT": spellTraffic(r.ClientOut),
+			"DROPPED": strconv.FormatUint(r.Dropped, 10), "IN": spellBitrate(r.In), "OUT": spellBitrate(r.Out),
 		}
-		row := make([]string, len(columns))
+		if r.Loss != nil {
+			cells["LOSS"] = fmt.Sprintf("%.1f %%", 100**r.Loss)
+		}
+		if r.Jitter != nil {
+			cells["JITTER"] = fmt.Sprintf("%.1f ms", *r.Jitter)
+		}
+		line := make([]string, len(columns))
 		for i, column := range columns {
-			row[i] = cells[column]
+			line[i] = cells[column]
 		}
-		rows = append(rows, row)
+		table = append(table, line)
 	}
-	return rows
+	return table
 }
 
-// worst is the loss and the mean jitter of the streams that have the most of it.
-func worst(streams []metrics.Stream) (loss, jitter string) {
-	mostLoss, mostJitter := -1.0, -1.0
-	for _, s := range streams {
-		mostLoss = max(mostLoss, s.Loss)
-		if s.MeanJitter != nil {
-			mostJitter = max(mostJitter, *s.MeanJitter)
+// rowsOf are allocations as the server's own table has them, but for the rates.
+func rowsOf(allocations []metrics.Allocation) (rows []metrics.Row) {
+	for _, a := range allocations {
+		r := metrics.Row{
+			ID: a.ID, User: a.User, Listener: a.Listener, Client: a.Client, Relay: a.Relay, Created: a.Created, Expires: a.Expires,
+			ClientIn: a.Counters.ClientIn, ClientOut: a.Counters.ClientOut, Dropped: a.Dropped.ClientIn + a.Dropped.PeerIn,
 		}
+		for _, s := range a.Streams { // the worst of each
+			if r.Loss == nil || s.Loss > *r.Loss {
+				r.Loss = &s.Loss
+			}
+			if s.MeanJitter != nil && (r.Jitter == nil || *s.MeanJitter > *r.Jitter) {
+				r.Jitter = s.MeanJitter
+			}
+		}
+		rows = append(rows, r)
 	}
-	if mostLoss >= 0 {
-		loss = fmt.Sprintf("%.1f %%", 100*mostLoss)
-	}
-	if mostJitter >= 0 {
-		jitter = fmt.Sprintf("%.1f ms", mostJitter)
-	}
-	return loss, jitter
+	return rows
 }
 
 // spellBitrate is a rate of bits per second, such as "1.2 Mbit/s".

@@ -33,22 +33,31 @@ func sessionsReport(t *testing.T) *metrics.Status {
 
 func TestSessionTable(t *testing.T) {
 	var out strings.Builder
-	writeColumns(&out, sessionTable(sessionsReport(t), nil, 0, sessionsNow))
+	writeColumns(&out, sessionTable(rowsOf(sessionsReport(t).Allocations), listedColumns, listedName, sessionsNow))
 	if out.String() != sessionsTable {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), sessionsTable)
 	}
 }
 
-// What came since the last look is a rate, and the busiest come first.
-func TestSessionRates(t *testing.T) {
-	earlier, report := sessionsReport(t), sessionsReport(t)
-	report.Allocations[1].Counters.ClientIn.Bytes += 500_000
-	rows := sessionTable(report, earlier, 2*time.Second, sessionsNow)
-	if got := strings.Join(rows[0][2:4], ","); got != "IN,OUT" {
-		t.Errorf("the head has %s", got)
+// Names that others choose leave the columns behind them where they can be read.
+func TestNamesInTables(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		most int
+		want string
+	}{
+		{"alice", 5, "alice"}, {"alice", 4, "ali…"}, {strings.Repeat("x", 508), 32, strings.Repeat("x", 31) + "…"},
+		{"日本語", 6, "日本語"}, {"日本語", 5, "日本…"}, {"日本語", 4, "日…"}, {"e\u0301e\u0301e\u0301", 3, "e\u0301e\u0301e\u0301"},
+		{"\x1b[2J\u009b", 99, `"\x1b[2J\u009b"`}, {"\u202eevil", 99, `"\u202eevil"`}, {"a\nb", 99, `"a\nb"`}, {"\xff", 99, `"\xff"`}, {strings.Repeat("\x1b", 99), 6, `"\x1b…`},
+	} {
+		if got := nameIn(test.name, test.most); got != test.want {
+			t.Errorf("%q in %d cells is %q, want %q", test.name, test.most, got, test.want)
+		}
 	}
-	if got := rows[1]; got[0] != "7" || got[2] != "2.0 Mbit/s" || got[3] != "0 kbit/s" {
-		t.Errorf("the busiest is %q", got)
+	var out strings.Builder
+	writeColumns(&out, [][]string{{"日本", "a"}, {"x", "b"}})
+	if out.String() != "日本  a\nx     b\n" {
+		t.Errorf("%q", out.String())
 	}
 }
 
@@ -113,18 +122,37 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-// Where nobody redraws, the answers follow each other, and the first fault ends it.
-func TestWatchElsewhere(t *testing.T) {
-	var out strings.Builder
-	w := &watching{out: &out, interval: time.Millisecond}
-	left := 2
-	err := w.run(context.Background(), func() ([]byte, error) {
-		if left--; left < 0 {
+// watchedServer answers what --watch asks for.
+func watchedServer(asked *[]string) func(path string) ([]byte, error) {
+	return func(path string) ([]byte, error) {
+		*asked = append(*asked, path)
+		if len(*asked) > 4 {
 			return nil, context.DeadlineExceeded
 		}
-		return []byte(`{"version":"v1","total":0}`), nil
-	})
+		if strings.HasPrefix(path, "/table") {
+			return []byte(`{"total":5000,"rows":[{"id":4999,"user":"` + strings.Repeat("n", 99) + `","in":2e6,"out":1000,"loss":0.05}]}`), nil
+		}
+		return []byte(`{"version":"v1","total":5000}`), nil
+	}
+}
+
+// Where nobody redraws, the answers follow each other, and the first fault ends it. The busiest are the server's to find.
+func TestWatchElsewhere(t *testing.T) {
+	var out strings.Builder
+	var asked []string
+	w := &watching{out: &out, interval: time.Millisecond}
+	err := w.run(context.Background(), watchedServer(&asked), 1000)
 	if err != context.DeadlineExceeded || strings.Count(out.String(), "hairpin v1") != 2 || strings.Contains(out.String(), "\x1b") {
 		t.Errorf("%v, wrote %q", err, out.String())
+	}
+	if strings.Join(asked[:2], " ") != "/allocations?limit=0 /table?sort=traffic&limit=200" {
+		t.Errorf("asked for %q", asked)
+	}
+	lines := strings.Split(out.String(), "\n")
+	if got := strings.Join(strings.Fields(lines[3]), " "); got != "4999 "+strings.Repeat("n", 31)+"… 2.0 Mbit/s 1 kbit/s 5.0 % 0 "+strings.Join(strings.Fields(lines[3])[9:], " ") {
+		t.Errorf("%q", got)
+	}
+	if lines[4] != "and 4999 more that are less busy" {
+		t.Errorf("%q", lines[4])
 	}
 }

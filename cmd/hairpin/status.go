@@ -219,7 +219,7 @@ func showTable(w io.Writer, answer []byte, now time.Time) error {
 	allocations := [][]string{{"ID", "USER", "CLIENT", "LISTENER", "RELAYED ADDRESS", "AGE", "EXPIRES IN", "PEERS", "CHANNELS", "FROM CLIENT", "TO CLIENT", "DROPPED"}}
 	for _, a := range report.Allocations {
 		allocations = append(allocations, []string{
-			strconv.FormatUint(a.ID, 10), printable(a.User), a.Client.String(), a.Listener, relayedAddresses(&a),
+			strconv.FormatUint(a.ID, 10), nameIn(a.User, listedName), a.Client.String(), a.Listener, relayedAddresses(&a),
 			spellDuration(now.Sub(a.Created)), spellDuration(a.Expires.Sub(now)),
 			strconv.Itoa(len(a.Permissions)), strconv.Itoa(len(a.Channels)),
 			spellTraffic(a.Counters.ClientIn), spellTraffic(a.Counters.ClientOut),
@@ -255,33 +255,6 @@ func spellCount(allocations int) string {
 		return "1 allocation"
 	}
 	return fmt.Sprintf("%d allocations", allocations)
-}
-
-// writeColumns writes a table, the first row being its head.
-func writeColumns(w io.Writer, rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
-	}
-	for _, row := range rows {
-		var line strings.Builder
-		for i, cell := range row {
-			line.WriteString(cell)
-			line.WriteString(strings.Repeat(" ", widths[i]-len([]rune(cell))+2))
-		}
-		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
-	}
-}
-
-// printable keeps what a client chose from controlling the terminal.
-func printable(text string) string {
-	quoted := strconv.Quote(text)
-	if quoted[1:len(quoted)-1] == text {
-		return text
-	}
-	return quoted
 }
 
 // spellTraffic is packets and bytes, such as "1200 / 240.0 kB".

@@ -37,7 +37,7 @@ func watch(c *cli.Context, server adminClient, raw bool) error {
 		fmt.Fprint(w.out, screenOpen)
 		defer fmt.Fprint(w.out, screenClose)
 	}
-	return w.run(ctx, func() ([]byte, error) { return server.get(ctx, allocationsPath(c), statusTimeout) })
+	return w.run(ctx, func(path string) ([]byte, error) { return server.get(ctx, path, statusTimeout) }, c.Int("limit"))
 }
 
 // watching is one --watch.
@@ -46,22 +46,17 @@ type watching struct {
 	terminal *os.File // nil: out is none
 	interval time.Duration
 	raw      bool // the server's JSON as it is
-
-	last   *metrics.Status // to compare with
-	lastAt time.Time
 }
 
-func (w *watching) run(ctx context.Context, get func() ([]byte, error)) error {
+// run shows limit allocations at most, which get asks the server for.
+func (w *watching) run(ctx context.Context, get func(path string) ([]byte, error), limit int) error {
 	ticker := time.NewTicker(w.interval)
 	defer ticker.Stop()
 	for {
-		answer, err := get()
+		var page bytes.Buffer // written as a whole, so that nothing flickers
+		err := w.show(&page, get, limit)
 		if ctx.Err() != nil {
 			return nil
-		}
-		var page bytes.Buffer // written as a whole, so that nothing flickers
-		if err == nil {
-			err = w.show(&page, answer, time.Now())
 		}
 		if err != nil && w.terminal == nil {
 			return err
@@ -85,21 +80,38 @@ func (w *watching) run(ctx context.Context, get func() ([]byte, error)) error {
 	}
 }
 
-func (w *watching) show(page io.Writer, answer []byte, now time.Time) error {
+// show asks for the server's table, which it sorts: the busiest of 10,000 would not be among those that come first.
+func (w *watching) show(page io.Writer, get func(path string) ([]byte, error), limit int) error {
 	if w.raw {
-		return showJSON(page, answer, now)
+		answer, err := get(fmt.Sprintf("/allocations?limit=%d", limit))
+		if err != nil {
+			return err
+		}
+		return showJSON(page, answer, time.Time{})
+	}
+	answer, err := get("/allocations?limit=0")
+	if err != nil {
+		return err
 	}
 	report, err := readStatus(answer)
 	if err != nil {
 		return err
 	}
-	writeHead(page, report, now)
-	sessions := sessionTable(report, w.last, now.Sub(w.lastAt), now)
-	if len(sessions) > 1 {
-		writeColumns(page, sessions)
+	if answer, err = get(fmt.Sprintf("/table?sort=traffic&limit=%d", min(limit, metrics.MaxTableRows))); err != nil {
+		return err
 	}
-	writeMore(page, report)
-	w.last, w.lastAt = report, now
+	var table metrics.Table
+	if err := json.Unmarshal(answer, &table); err != nil {
+		return notHairpin(err)
+	}
+	now := time.Now()
+	writeHead(page, report, now)
+	if len(table.Rows) > 0 {
+		writeColumns(page, sessionTable(table.Rows, watchedColumns, watchedName, now))
+	}
+	if more := table.Total - len(table.Rows); more > 0 {
+		fmt.Fprintf(page, "and %d more that are less busy\n", more)
+	}
 	return nil
 }
 
@@ -113,8 +125,8 @@ func inPlace(page string, columns, lines int) []byte {
 		rows = append(rows[:lines-1:lines-1], fmt.Sprintf("… %d more lines", len(rows)-lines+1))
 	}
 	for i, row := range rows {
-		if cells := []rune(row); columns > 0 && len(cells) > columns {
-			row = string(cells[:columns-1]) + "…"
+		if columns > 0 {
+			row = cut(row, columns)
 		}
 		out.WriteString(row + lineRest)
 		if i < len(rows)-1 {
@@ -128,7 +140,11 @@ func inPlace(page string, columns, lines int) []byte {
 func readStatus(answer []byte) (*metrics.Status, error) {
 	report := new(metrics.Status)
 	if err := json.Unmarshal(answer, report); err != nil {
-		return nil, fmt.Errorf("the answer is not the JSON of a hairpin server: %w", err)
+		return nil, notHairpin(err)
 	}
 	return report, nil
+}
+
+func notHairpin(err error) error {
+	return fmt.Errorf("the answer is not the JSON of a hairpin server: %w", err)
 }
