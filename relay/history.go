@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,9 +14,9 @@ import (
 // Limits of the record. It is one for all allocations, so that those which nobody ever looks at cost nothing of their own.
 const (
 	historyStripes = 16
-	historyStripe  = 1024 // moments in a stripe, of some 100 bytes; the oldest make room
+	historyStripe  = 4096 // moments in a stripe, of some 140 bytes, made as they come; the oldest make room
 	historyShown   = 32   // of one allocation
-	historyAlike   = 8    // latest ones among which the same again is looked for
+	historyAlike   = 8    // latest ones of an allocation among which the same again is looked for
 )
 
 // Moment is something that happened to an allocation, once or several times alike.
@@ -27,30 +28,42 @@ type Moment struct {
 }
 
 // history is the record of what the control plane did, for an allocation's page. What is made by packets isn't in it.
-type history struct {
-	stripes [historyStripes]struct {
-		mu      sync.Mutex
-		moments []moment // a ring once it is full
-		next    int      // in it
+// A client that goes on refreshing and binding adds nothing to it, so what began a long call is still there at its end.
+type history struct{ stripes [historyStripes]historyOfSome }
+
+// historyOfSome is that of one allocation in so many as there are stripes.
+type historyOfSome struct {
+	mu      sync.Mutex
+	moments []moment          // a ring once it is full
+	count   uint64            // of all that there ever were: the number of the latest
+	latest  map[uint64]uint64 // by allocation, the number of its latest moment that is still there
+}
+
+// numbered returns a moment by its number; nil: it has made room for another, or the number is 0.
+func (s *historyOfSome) numbered(n uint64) *moment {
+	if n == 0 || s.count-n >= historyStripe {
+		return nil
 	}
+	return &s.moments[(n-1)%historyStripe]
 }
 
 // deed is what happened. Its zero value is none.
 type deed struct {
 	allocation uint64
 	what       string
-	method     string // of a refusal
-	cause      string // of a refusal or an end
+	method     string         // of a refusal
+	cause      string         // of a refusal or an end
+	peer       netip.AddrPort // the first
+	lifetime   time.Duration
 	code       uint16
 	channel    uint16
-	peer       netip.AddrPort // the first
-	more       uint16         // peers
-	lifetime   time.Duration
+	more       uint16 // peers
 }
 
 type moment struct {
 	deed
 	first, last allocation.Time
+	before      uint64 // number of the same allocation's moment before; 0: there was none
 	times       uint32
 }
 
@@ -58,26 +71,30 @@ func (h *history) add(d deed, now allocation.Time) {
 	s := &h.stripes[d.allocation%historyStripes]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := 1; i <= min(historyAlike, len(s.moments)); i++ {
-		m := &s.moments[(s.next-i+len(s.moments))%len(s.moments)]
-		if m.allocation != d.allocation {
-			continue
-		}
-		if m.deed == d {
-			m.last = now
-			m.times++
+	latest := s.latest[d.allocation]
+	for n, i := s.numbered(latest), 0; n != nil && i < historyAlike; n, i = s.numbered(n.before), i+1 {
+		if n.deed == d {
+			n.last = now
+			n.times++
 			return
 		}
-		break // order matters more than room
 	}
-	m := moment{deed: d, first: now, last: now, times: 1}
-	if len(s.moments) < historyStripe {
+	m := moment{deed: d, first: now, last: now, before: latest, times: 1}
+	if s.count < historyStripe {
 		s.moments = append(s.moments, m)
-		s.next = len(s.moments) % historyStripe
-		return
+	} else {
+		number := s.count + 1 - historyStripe
+		oldest := s.numbered(number)
+		if s.latest[oldest.allocation] == number {
+			delete(s.latest, oldest.allocation)
+		}
+		*oldest = m
 	}
-	s.moments[s.next] = m
-	s.next = (s.next + 1) % historyStripe
+	s.count++
+	if s.latest == nil {
+		s.latest = make(map[uint64]uint64)
+	}
+	s.latest[d.allocation] = s.count
 }
 
 // of returns the latest moments of an allocation, the oldest first.
@@ -85,17 +102,11 @@ func (h *history) of(id uint64) (found []moment) {
 	s := &h.stripes[id%historyStripes]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := len(s.moments)
-	start := 0
-	if n == historyStripe {
-		start = s.next
+	for m := s.numbered(s.latest[id]); m != nil && len(found) < historyShown; m = s.numbered(m.before) {
+		found = append(found, *m)
 	}
-	for i := range n {
-		if m := &s.moments[(start+i)%n]; m.allocation == id {
-			found = append(found, *m)
-		}
-	}
-	return found[max(0, len(found)-historyShown):]
+	slices.Reverse(found)
+	return found
 }
 
 // answered records what a client asked for.
