@@ -13,6 +13,7 @@ type Stream struct {
 	Direction   string   `json:"direction"` // "client_in", or "peer_in" from a peer outside
 	SSRC        uint32   `json:"ssrc"`
 	PayloadType uint8    `json:"payload_type"` // of the last packet
+	RepairOf    uint32   `json:"repair_of"`    // SSRC of what is repeated or repaired, as far as timestamps tell; 0: it is media itself
 	Packets     uint64   `json:"packets"`
 	Bytes       uint64   `json:"bytes"`
 	Bitrate     uint64   `json:"bitrate"` // bits per second over the last one to two seconds
@@ -52,7 +53,7 @@ func streamsOf(a *relay.AllocationInfo) []Stream {
 	streams := []Stream{}
 	eachStream(a, func(direction string, s *quality.Stream) {
 		out := Stream{
-			Direction: direction, SSRC: s.SSRC, PayloadType: s.PayloadType, Packets: s.Packets, Bytes: s.Bytes,
+			Direction: direction, SSRC: s.SSRC, PayloadType: s.PayloadType, RepairOf: s.RepairOf, Packets: s.Packets, Bytes: s.Bytes,
 			Bitrate: s.Bitrate, Expected: s.Expected, Lost: s.Lost, Loss: s.Loss(), Duplicates: s.Duplicates,
 			Reordered: s.Reordered, LongestLoss: s.LongestLoss, ClockRate: s.ClockRate, LongestGap: milliseconds(s.LongestGap),
 			Stalls: s.Stalls, Stalled: milliseconds(s.Stalled), Silence: milliseconds(s.Silence),

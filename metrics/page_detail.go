@@ -1,6 +1,9 @@
 package metrics
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // writeDetail writes the page of one allocation.
 func (p *pager) writeDetail(m *markup, id uint64, d Detail) {
@@ -96,8 +99,12 @@ func writeStreams(m *markup, peer string, streams []Stream) (count int) {
 		if s.ClockRate > 0 {
 			clock = spellCount(uint64(s.ClockRate)) + " Hz"
 		}
+		ssrc := fmt.Sprint(s.SSRC)
+		if s.RepairOf != 0 {
+			ssrc += fmt.Sprint(" for ", s.RepairOf)
+		}
 		m.put(`</td><td>%v</td><td class="n">%v</td><td class="n">%v</td><td class="n">%v</td><td class="n">%v</td><td class="n">%v</td><td class="n">%v</td><td class="n">%v</td><td class="n">%v</td><td class="n">%v</td>`,
-			s.SSRC, s.PayloadType, clock, spellBits(float64(s.Bitrate)), spellCount(s.Packets), spellCount(s.Lost), spellLoss(&s.Loss), spellJitter(s.MeanJitter),
+			ssrc, s.PayloadType, clock, spellBits(float64(s.Bitrate)), spellCount(s.Packets), spellCount(s.Lost), spellLoss(&s.Loss), spellJitter(s.MeanJitter),
 			spellCount(s.Reordered), spellCount(s.Duplicates))
 		m.put(`<td class="n">%v</td><td class="n">%v</td></tr>`+"\n", spellJitter(&s.LongestGap), s.Stalls)
 	}

@@ -34,7 +34,7 @@ type Row struct {
 	Dropped   uint64         `json:"dropped"`
 	In        float64        `json:"in"`        // bits per second from the client, since the reading before
 	Out       float64        `json:"out"`       // to the client
-	Loss      *float64       `json:"loss"`      // of the worst stream that comes in, 0 to 1; null: there is none
+	Loss      *float64       `json:"loss"`      // of the worst stream of media that comes in, 0 to 1; null: there is none
 	Jitter    *float64       `json:"jitter_ms"` // mean, of the worst stream
 }
 
@@ -85,6 +85,9 @@ func newRow(a *relay.AllocationInfo) Row {
 		Dropped: a.Counts.UpDropped.Packets + a.Counts.DownDropped.Packets,
 	}
 	eachStream(a, func(_ string, s *quality.Stream) {
+		if s.RepairOf != 0 {
+			return
+		}
 		row.Loss = larger(row.Loss, s.Loss())
 		if s.ClockRate != 0 {
 			row.Jitter = larger(row.Jitter, milliseconds(s.MeanJitter))

@@ -9,6 +9,7 @@ import (
 )
 
 // StreamTotals is how the RTP streams went that have ended: with their allocation, or because others took their place.
+// Those that repair others are left out: a few packets, whose times say nothing.
 type StreamTotals struct {
 	Loss   Histogram // fraction of the packets that were sent, 0 to 1, on the way to the relay
 	Jitter Histogram // mean interarrival jitter in seconds (RFC 3550 §A.8), where the clock rate is known
@@ -47,6 +48,9 @@ func (s *streams) count(over []quality.Stream, id uint64) {
 }
 
 func (s *streams) observe(q *quality.Stream, id uint64) {
+	if q.RepairOf != 0 {
+		return
+	}
 	exemplar := func() *Exemplar { return &Exemplar{Allocation: id, At: time.Now()} }
 	s.loss.observe(q.Loss(), exemplar())
 	if q.ClockRate != 0 {

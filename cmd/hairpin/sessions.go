@@ -21,7 +21,7 @@ func sessionsCommand() *cli.Command {
 		Usage:     "list the live allocations of a running server and how well their media arrive, or end one",
 		ArgsUsage: "[HOST:PORT]",
 		Description: "Asks the admin address of the server: HOST:PORT, else the one in the settings. LOSS and JITTER are those of the worst\n" +
-			"stream from the client to the relay; they are empty without RTP and with --quality=off.\n\n" +
+			"stream of media from the client to the relay, retransmissions aside; they are empty without RTP and with --quality=off.\n\n" +
 			"\"hairpin sessions end ID\" ends an allocation, which the server allows only to those who have its token.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "user", EnvVars: env("user"), Usage: "only those of the user `NAME`"},
@@ -142,6 +142,9 @@ func rowsOf(allocations []metrics.Allocation) (rows []metrics.Row) {
 			ClientIn: a.Counters.ClientIn, ClientOut: a.Counters.ClientOut, Dropped: a.Dropped.ClientIn + a.Dropped.PeerIn,
 		}
 		for _, s := range a.Streams { // the worst of each
+			if s.RepairOf != 0 {
+				continue
+			}
 			if r.Loss == nil || s.Loss > *r.Loss {
 				r.Loss = &s.Loss
 			}

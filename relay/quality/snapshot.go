@@ -26,12 +26,14 @@ func (t *Tracker) Snapshot(now int64, streams []Stream) Snapshot {
 	s.Unconfirmed, s.Unreported = t.unconfirmed, t.unreported
 	t.locked.Store(0)
 	s.Packets[KindRTP] = rtp + s.Missed
+	earlier := len(streams)
 	for i := range count { // never fewer than before
 		t.lock()
 		read := *t.streams[i]
 		t.locked.Store(0)
 		streams = append(streams, read.report(now))
 	}
+	findRepairs(streams[earlier:])
 	s.Streams = streams
 	return s
 }

@@ -58,6 +58,11 @@ type Stream struct {
 	SSRC        uint32
 	PayloadType uint8 // of the last packet
 
+	// RepairOf is the SSRC that the stream shares its timestamps with while it has fewer packets: what it carries are
+	// retransmissions of that one (RFC 4588 §4) or what repairs it, so its times are not a sender's rhythm. Inferred, among
+	// the streams of one Snapshot; 0: none.
+	RepairOf uint32
+
 	Packets uint64 // that carried the SSRC, in any order and number
 	Bytes   uint64 // of these, with RTP's header, without TURN's
 
@@ -84,6 +89,9 @@ type Stream struct {
 
 	Bitrate     uint64 // bits per second over the last one to two seconds
 	First, Last int64  // arrivals, in nanoseconds of the clock that Observe's moments are of
+
+	timestamp uint32 // of the last packet in order
+	arrival   int64
 }
 
 // Loss returns the fraction of expected packets that were lost, from 0 to 1.
@@ -98,6 +106,33 @@ func (s *Stream) LossSince(earlier *Stream) float64 {
 	return min(1, float64(s.Lost-earlier.Lost)/float64(s.Expected-earlier.Expected))
 }
 
+// sameTimeline is how far, in seconds, two streams' timestamps may be apart: what is sent again is old. That those of two
+// senders are so by chance happens to one pair of 12,000.
+const sameTimeline = 2
+
+// repairs tells whether s has the timestamps of other and fewer packets.
+func (s *Stream) repairs(other *Stream) bool {
+	if other.ClockRate == 0 || s.ClockRate != 0 && s.ClockRate != other.ClockRate || s.Packets >= other.Packets {
+		return false
+	}
+	between := (s.arrival - other.arrival) / int64(time.Microsecond) * int64(other.ClockRate) / int64(time.Second/time.Microsecond)
+	apart := int64(int32(s.timestamp - other.timestamp - uint32(between)))
+	return max(apart, -apart) < sameTimeline*int64(other.ClockRate)
+}
+
+// findRepairs tells streams that carry media from those that repair them.
+func findRepairs(streams []Stream) {
+	for i := range streams {
+		s := &streams[i]
+		var most uint64
+		for j := range streams {
+			if other := &streams[j]; other.Packets > most && s.repairs(other) {
+				s.RepairOf, most = other.SSRC, other.Packets
+			}
+		}
+	}
+}
+
 // report returns what is known at a moment.
 func (s *stream) report(now int64) Stream {
 	r := Stream{
@@ -108,6 +143,7 @@ func (s *stream) report(now int64) Stream {
 		Jitter: time.Duration(s.jitter >> 4), ClockRate: s.clock.rate, ClockUnusual: s.clock.odd,
 		LongestGap: time.Duration(s.longestGap), Stalls: s.stalls, Stalled: time.Duration(s.stalled),
 		Silence: time.Duration(max(0, now-s.last)), Bitrate: s.bitrate(now), First: s.first, Last: s.last,
+		timestamp: s.timestamp, arrival: s.arrival,
 	}
 	if s.jitterCount > 0 {
 		r.MeanJitter = time.Duration(s.jitterSum / uint64(s.jitterCount) << 10)

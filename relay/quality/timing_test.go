@@ -101,6 +101,33 @@ func TestClockOfASlowSender(t *testing.T) {
 	}
 }
 
+// Retransmissions have the timestamps of what they repeat, and are nobody's media, even when there are none for long.
+func TestRepairs(t *testing.T) {
+	t.Parallel()
+	const media, again, other, idle = 1, 2, 3, 4
+	tracker := &Tracker{}
+	step := func(n int) int64 { return int64(n) * int64(20*time.Millisecond) }
+	repeated := uint16(0)
+	for n := range 3000 {
+		timestamp := 0xFFFFF000 + uint32(n)*1800
+		tracker.Observe(rtp(media, uint16(n), timestamp), step(n))
+		tracker.Observe(rtp(other, uint16(n), 77777+uint32(n)*1800), step(n))
+		if n%10 == 9 && (n < 500 || n > 2900) { // 100 ms later
+			repeated++
+			tracker.Observe(rtp(again, repeated, timestamp-5*1800), step(n))
+		}
+		if n < 30 {
+			tracker.Observe(rtp(idle, uint16(n), timestamp), step(n)+1)
+		}
+	}
+	want := map[uint32]uint32{again: media, idle: media}
+	for _, s := range tracker.Snapshot(step(3000), []Stream{{SSRC: media}}).Streams[1:] {
+		if s.RepairOf != want[s.SSRC] {
+			t.Errorf("%d is taken for repairs of %d, want %d", s.SSRC, s.RepairOf, want[s.SSRC])
+		}
+	}
+}
+
 // RFC 3550 §A.8 in floating point, with the rate known, beside what was inferred.
 func TestJitter(t *testing.T) {
 	t.Parallel()

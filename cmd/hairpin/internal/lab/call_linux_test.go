@@ -238,6 +238,9 @@ func (w *watched) attributed(m moment) {
 		if seen.ClockRate != sent.ClockRate || codec != sent.Codec && codec != "red" { // which is around the codec's
 			w.t.Errorf("%v: %s at %d Hz; the relay says payload type %d (%s) at %d Hz", l, sent.Codec, sent.ClockRate, seen.PayloadType, codec, seen.ClockRate)
 		}
+		if again, is := m.streams[l.from][l.rtx]; seen.RepairOf != 0 || is && again.RepairOf != l.ssrc {
+			w.t.Errorf("%v, SSRC %d, is taken for repairs of %d, and its retransmissions for repairs of %d", l, l.ssrc, seen.RepairOf, again.RepairOf)
+		}
 		if _, other := m.streams[l.to][l.ssrc]; other || seen.Direction != "client_in" {
 			w.t.Errorf("%v: is one from %s: %v; its direction is %q", l, l.to, other, seen.Direction)
 		}
