@@ -225,9 +225,13 @@ func writeProcess(m *markup, o Process) {
 <thead><tr><th scope="col">listener</th><th scope="col">bound to</th><th scope="col">clients connect to</th><th scope="col">offload</th><th scope="col" class="n">live</th><th scope="col" class="n">made</th><th scope="col" class="n">from clients</th><th scope="col" class="n">to peers</th><th scope="col" class="n">from peers</th><th scope="col" class="n">to clients</th></tr></thead>
 <tbody>
 `)
-	for _, l := range o.Listeners {
-		m.put(`<tr><th scope="row">%v</th><td>%v</td><td>%v</td><td title="%v">%v</td><td class="n">%v</td><td class="n">%v</td>`,
-			l.Name, l.Address, l.Public, l.Fault, l.Offload, spellCount(uint64(l.Allocations)), spellCount(l.Created))
+	for i, l := range o.Listeners {
+		m.put(`<tr><th scope="row">%v</th><td>%v</td><td>%v</td><td title="%v">%v</td>`, l.Name, l.Address, l.Public, l.Fault, l.Offload)
+		if i > 0 && l.Name == o.Listeners[i-1].Name { // the other family of one listener, whose counts are above
+			m.put(`<td colspan="6"></td></tr>` + "\n")
+			continue
+		}
+		m.put(`<td class="n">%v</td><td class="n">%v</td>`, spellCount(uint64(l.Allocations)), spellCount(l.Created))
 		for _, d := range [...]forward.Direction{forward.ClientIn, forward.PeerOut, forward.PeerIn, forward.ClientOut} {
 			m.put(`<td class="n" title="%v">%v</td>`, spellBytes(l.Traffic[d].Bytes), spellCount(l.Traffic[d].Packets))
 		}
