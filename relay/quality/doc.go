@@ -13,7 +13,26 @@
 //
 // A relay sees packets where they reach it: the figures are those of the way from the sender to the relay. What is lost
 // behind it only the receiver knows. Retransmissions, forward error correction and the layers of a simulcast have SSRCs
-// of their own and are streams of their own.
+// of their own and are streams of their own; those that repair another are told by its timestamps (Stream.RepairOf). What
+// is wrapped in RED is one stream with its own payload type, ULPFEC within it counted as packets of the media.
+//
+// # Held against the truth
+//
+// Calls of Chromium through lines that lose, repeat and delay by a known plan (TestBrowsersAgree of cmd/hairpin/internal/lab):
+// packets lost, repeated and overtaken are the lines' to the packet, and the losses those of the receiver's getStats and
+// RTCP reports; clock rates are exact. A way behind the relay changes nothing. What the two sides said on a busy host:
+//
+//	                                    lost: line  relay  receiver     jitter: relay  receiver     kbit/s: relay  line
+//	clean                       audio            0      0         0            2.5 ms    3.0 ms               39    39
+//	                            video            0      0         0            3.9 ms    4.2 ms              215   213
+//	5 % lost before the relay   audio           54     54        54            3.4 ms    4.1 ms               35    35
+//	                            video           49     49        49            5.2 ms    5.4 ms              244   236
+//	0 to 40 ms late             audio            0      0         0           14.5 ms   15.2 ms               40    39
+//	5 % lost behind the relay   audio            0      0        12            4.2 ms    5.0 ms               39    39
+//	2 s of nothing              audio          100    100         0            4.5 ms    4.1 ms
+//
+// The last line is no fault of either: Chromium takes a large gap for a new beginning of which nothing is lost, the relay
+// asks the timestamps.
 //
 // # Use
 //

@@ -16,7 +16,8 @@ type watched struct {
 	router  *host
 	relay   *relay
 	browser *browser
-	lines   map[string]*line // by user
+	lines   map[string]*line  // by user
+	ids     map[string]uint64 // of their allocations, by user
 	legs    []leg
 }
 
@@ -67,7 +68,7 @@ func newWatched(t *testing.T) *watched {
 	t.Helper()
 	needBrowser(t)
 	i := newInternet(t, 1)
-	w := &watched{t: t, router: i.router, lines: make(map[string]*line)}
+	w := &watched{t: t, router: i.router, lines: make(map[string]*line), ids: make(map[string]uint64)}
 	w.relay = i.relays[0].serve(i.ips[0], "--quality", "full", "--user", callee+":"+calleePassword)
 	w.lines[user] = i.router.line(t, "198.51.100.1:3478", w.relay.at)
 	w.lines[callee] = i.router.line(t, "198.51.100.1:3479", w.relay.at)
@@ -123,6 +124,7 @@ func (w *watched) streams() map[string]map[uint32]metrics.Stream {
 	}
 	streams := map[string]map[uint32]metrics.Stream{}
 	for _, a := range said.Allocations {
+		w.ids[a.User] = a.ID
 		if streams[a.User] == nil {
 			streams[a.User] = map[uint32]metrics.Stream{}
 		}

@@ -123,7 +123,7 @@ func (w *watched) watch() {
 	w.t.Logf("hairpin sessions\n%s", out)
 	lend(w.t, w.relay.host, w.browser.host, admin)
 	tab := w.browser.tab()
-	for name, path := range map[string]string{"call": "", "caller": "?id=1"} {
+	for name, path := range map[string]string{"call": "", "caller": fmt.Sprintf("?id=%d", w.ids[user])} {
 		tab.open("http://" + admin + "/" + path)
 		eventually(w.t, "the page draws", func() (is bool) {
 			tab.eval("[...document.querySelectorAll('#plots path')].some((p) => (p.getAttribute('d')?.match(/L/g) ?? []).length > 2)", &is)
