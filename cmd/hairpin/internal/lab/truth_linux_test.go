@@ -98,9 +98,11 @@ func needNetem(t *testing.T) {
 	}
 }
 
-// endNetem ends what netem does to what leaves by dev, and tells how many packets it dropped.
+// endNetem ends what netem does to what leaves by dev, and tells how many packets it dropped. It stays, for those that
+// are still in it.
 func (h *host) endNetem(dev string) (dropped uint64) {
 	h.network.t.Helper()
+	h.network.command("tc", "-n", h.name, "qdisc", "change", "dev", dev, "root", "netem", "delay", "0ms", "loss", "0%")
 	var list []struct {
 		Kind  string
 		Drops uint64
@@ -109,7 +111,6 @@ func (h *host) endNetem(dev string) (dropped uint64) {
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 || list[0].Kind != "netem" {
 		h.network.t.Fatalf("%v: %s", err, out)
 	}
-	h.network.command("tc", "-n", h.name, "qdisc", "del", "dev", dev, "root")
 	return list[0].Drops
 }
 
