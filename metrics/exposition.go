@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/forward"
 )
 
@@ -145,15 +146,17 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		draining = 1
 	}
 	to.gauge(drainingDesc, draining)
-	to.counter(eventsDesc, s.Events.Written, "written")
-	to.counter(eventsDesc, s.Events.Full, "lost_queue_full")
-	to.counter(eventsDesc, s.Events.Failed, "lost_target_failed")
+	to.reasons(eventsDesc, eventCounts(s.Events))
 	for _, h := range s.Handshakes {
 		to.counter(handshakesDesc, h.Value, h.Protocol, h.Outcome)
 	}
 	c.reloads.collect(to, s.Started)
 	to.gauge(buildDesc, 1, c.version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	c.collectAllocations(to, s.Allocations)
+}
+
+func eventCounts(c events.Counts) []relay.Count {
+	return []relay.Count{{Name: "written", Value: c.Written}, {Name: "lost_queue_full", Value: c.Full}, {Name: "lost_target_failed", Value: c.Failed}}
 }
 
 // byName adds up listeners of the same name: two series of the same labels would spoil the scrape.

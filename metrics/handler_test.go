@@ -187,7 +187,7 @@ func TestAllocationsJSON(t *testing.T) {
 			`"channels":[{"number":"0x4001","peer":"192.0.2.1:50001","expires":"2000-01-01T00:00:00Z"}],` +
 			`"counters":{"client_in":{"packets":103,"bytes":1030},"client_out":{"packets":200,"bytes":2000},` +
 			`"peer_in":{"packets":204,"bytes":2040},"peer_out":{"packets":100,"bytes":1000}},` +
-			`"dropped":{"client_in":3,"peer_in":4,"bandwidth":2},"streams":[]}]}` + "\n"
+			`"dropped":{"client_in":3,"peer_in":4,"bandwidth":2},"observed":false,"media":{},"streams":[]}]}` + "\n"
 		if body != want {
 			t.Errorf("got\n%s\nwant\n%s", body, want)
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/quality"
 )
 
@@ -32,8 +33,15 @@ type Stream struct {
 	Silence     float64  `json:"silence_ms"` // since the last packet
 }
 
-// eachStream yields an allocation's streams with the direction of the relay's side that they come in by.
-func eachStream(a *relay.AllocationInfo, yield func(direction string, s *quality.Stream)) {
+// Media is what came in of all kinds since the first RTP packet, told apart by first bytes (RFC 7983 §7), with the types of
+// RTCP packets as far as these are not encrypted; nil where there was no RTP. Streams are not in it.
+type Media struct {
+	ClientIn *events.Media `json:"client_in,omitempty"`
+	PeerIn   *events.Media `json:"peer_in,omitempty"`
+}
+
+// eachMedia yields a reading for each of the relay's sides that media come in by. It is only good until the next.
+func eachMedia(a *relay.AllocationInfo, yield func(direction string, s *quality.Snapshot)) {
 	var room [quality.MaxStreams]quality.Stream
 	for _, side := range [...]struct {
 		direction string
@@ -42,11 +50,31 @@ func eachStream(a *relay.AllocationInfo, yield func(direction string, s *quality
 		if side.tracker == nil {
 			continue
 		}
-		seen := side.tracker.Snapshot(int64(a.Read), room[:0]).Streams
-		for i := range seen {
-			yield(side.direction, &seen[i])
-		}
+		seen := side.tracker.Snapshot(int64(a.Read), room[:0])
+		yield(side.direction, &seen)
 	}
+}
+
+// eachStream yields an allocation's streams with the direction of the relay's side that they come in by.
+func eachStream(a *relay.AllocationInfo, yield func(direction string, s *quality.Stream)) {
+	eachMedia(a, func(direction string, seen *quality.Snapshot) {
+		for i := range seen.Streams {
+			yield(direction, &seen.Streams[i])
+		}
+	})
+}
+
+func mediaOf(a *relay.AllocationInfo) (m Media) {
+	eachMedia(a, func(direction string, seen *quality.Snapshot) {
+		kinds := *seen
+		kinds.Streams = nil
+		if direction == clientIn {
+			m.ClientIn = events.MediaOf(&kinds, nil)
+		} else {
+			m.PeerIn = events.MediaOf(&kinds, nil)
+		}
+	})
+	return m
 }
 
 func streamsOf(a *relay.AllocationInfo) []Stream {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hairpin-turn/hairpin/relay/forward"
@@ -253,6 +254,17 @@ func writeProcess(m *markup, o Process) {
 			m.put("%v ", a)
 		}
 		m.put(`<span class="bad">%v</span></td></tr>`+"\n", r.Fault)
+	}
+	m.put(`</tbody></table>
+<table><caption>Settings and events</caption><tbody id="settings">
+<tr><th scope="row">media are looked at</th><td>%v</td></tr>
+`, o.Quality)
+	for _, result := range slices.Sorted(maps.Keys(o.Events)) {
+		m.put(`<tr><th scope="row">events %v</th><td class="n">%v</td></tr>`+"\n", strings.ReplaceAll(result, "_", " "), spellCount(o.Events[result]))
+	}
+	if r := o.Reload; r != nil {
+		m.put(`<tr><th scope="row">last reload</th><td>%v, %v: %v<span class="bad">%v</span></td></tr>`+"\n",
+			r.Time.Format(time.RFC3339), r.Result, strings.Join(r.Changed, ", "), strings.Join(r.Faults, "; "))
 	}
 	m.put("</tbody></table>\n")
 	for _, kind := range []struct {

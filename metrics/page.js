@@ -202,6 +202,12 @@ function overview() {
         ...[0, 3, 2, 1].map((d) => num(count(l.traffic[d].packets), size(l.traffic[d].bytes)))]))), 10);
     fill($("relay"), p.relay.map((r) => make("tr", {}, td(r))));
     fill($("peers"), p.peers.map((r) => make("tr", {}, th(r.rule), make("td", {}, r.addresses.join(" "), r.fault ? make("span", { class: "bad" }, " " + r.fault) : ""))));
+    const r = p.reload;
+    fill($("settings"), [
+      make("tr", {}, th("media are looked at"), td(p.quality)),
+      ...Object.keys(p.events).sort().map((result) => make("tr", {}, th("events " + result.replaceAll("_", " ")), bad(num(count(p.events[result])), result !== "written"))),
+      ...(r ? [make("tr", {}, th("last reload"), make("td", {}, `${r.time.slice(0, 19)}Z, ${r.result}: ${(r.changed ?? []).join(", ")}`, make("span", { class: "bad" }, (r.faults ?? []).join("; "))))] : []),
+    ]);
     for (const id of ["dropped", "refused", "discarded"])
       fill($(id), Object.keys(p[id]).sort().map((reason) => make("tr", {}, th(reason), num(count(p[id][reason])))));
   }
@@ -336,7 +342,9 @@ function allocation() {
     const streams = a.streams.map((s) => ({ ...s, from: s.direction === "client_in" ? "client" : "peer", key: s.direction + s.ssrc }));
     for (const p of d.peers) streams.push(...p.streams.filter((s) => s.direction === "client_in").map((s) => ({ ...s, from: p.user, peer: true, key: p.id + "/" + s.ssrc })));
     fill($("streams"), streams.map((s) => make("tr", {}, make("td", {}, make("bdi", {}, s.from)), td(s.repair_of ? `${s.ssrc} for ${s.repair_of}` : String(s.ssrc), s.repair_of ? "retransmissions or FEC, by the timestamps" : undefined), num(String(s.payload_type)), num(s.inferred_clock_rate ? count(s.inferred_clock_rate) + " Hz" : ""), num(bits(s.bitrate)),
-      num(count(s.packets)), num(count(s.lost)), bad(num(loss(s.loss)), !s.repair_of && s.loss > 0.02), bad(num(ms(s.mean_jitter_ms)), !s.repair_of && s.mean_jitter_ms > 30), num(count(s.reordered)), num(count(s.duplicates)), num(ms(s.longest_gap_ms)), bad(num(String(s.stalls)), !s.repair_of && s.stalls > 0))), 13, "None was seen.");
+      num(count(s.packets)), num(count(s.lost)), bad(num(loss(s.loss)), !s.repair_of && s.loss > 0.02), bad(num(ms(s.mean_jitter_ms)), !s.repair_of && s.mean_jitter_ms > 30), num(count(s.reordered)), num(count(s.duplicates)), num(ms(s.longest_gap_ms)), bad(num(String(s.stalls)), !s.repair_of && s.stalls > 0))), 13, a.observed ? "None was seen." : "Nobody looks: see --quality.");
+    fill($("kinds"), [["from client", a.media.client_in], ["from peers", a.media.peer_in]].flatMap(([side, m]) => (m ? Object.keys(m.packets).sort().map((kind) =>
+      make("tr", {}, th(side), td(kind), num(count(m.packets[kind])), td(kind === "rtcp" ? Object.keys(m.rtcp ?? {}).sort().map((name) => `${name} ${count(m.rtcp[name])}`).join(" ") : ""))) : [])), 4);
     if (before && now > before.at) {
       const seconds = (now - before.at) / 1000, more = (now, then) => Math.max(0, (8 * (now - then)) / seconds);
       plots.up.add(now, { "relayed and dropped": more(c.client_in.bytes, before.c.client_in.bytes) });

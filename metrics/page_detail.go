@@ -2,7 +2,12 @@ package metrics
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
+
+	"github.com/hairpin-turn/hairpin/relay/events"
+	"github.com/hairpin-turn/hairpin/relay/quality"
 )
 
 // writeDetail writes the page of one allocation.
@@ -51,17 +56,22 @@ func (p *pager) writeDetail(m *markup, id uint64, d Detail) {
 	}
 	m.put(`</tbody></table></section>
 <section aria-labelledby="streams-title"><h2 id="streams-title">RTP streams, as they reach the relay</h2>
-<div class="wide" tabindex="0" role="region" aria-label="Table of streams"><table><thead><tr><th scope="col">from</th><th scope="col">SSRC</th><th scope="col" class="n">type</th><th scope="col" class="n">clock</th><th scope="col" class="n">bitrate</th><th scope="col" class="n">packets</th><th scope="col" class="n">lost</th><th scope="col" class="n">loss</th><th scope="col" class="n">jitter</th><th scope="col" class="n">reordered</th><th scope="col" class="n">twice</th><th scope="col" class="n">longest gap</th><th scope="col" class="n">stalls</th></tr></thead><tbody id="streams">
+<div class="wide" tabindex="0" role="region" aria-label="Table of streams"><table><thead><tr><th scope="col">from</th><th scope="col">SSRC</th><th scope="col" class="n">type</th><th scope="col" class="n" title="inferred from timestamps against time">clock, inferred</th><th scope="col" class="n">bitrate</th><th scope="col" class="n">packets</th><th scope="col" class="n">lost</th><th scope="col" class="n">loss</th><th scope="col" class="n">jitter</th><th scope="col" class="n">reordered</th><th scope="col" class="n">twice</th><th scope="col" class="n">longest gap</th><th scope="col" class="n">stalls</th></tr></thead><tbody id="streams">
 `)
 	count := writeStreams(m, "", a.Streams)
 	for _, peer := range d.Peers {
 		count += writeStreams(m, peer.User, peer.Streams)
 	}
 	if count == 0 {
-		m.put(`<tr><td colspan="13">None was seen.</td></tr>` + "\n")
+		m.put(`<tr><td colspan="13">%v</td></tr>`+"\n", noStreams(a.Observed))
 	}
 	m.put(`</tbody></table></div></section>
 <div class="cards">
+<table><caption>Packets by kind, since the first of RTP</caption><tbody id="kinds">
+`)
+	writeKinds(m, "from client", a.Media.ClientIn)
+	writeKinds(m, "from peers", a.Media.PeerIn)
+	m.put(`</tbody></table>
 <table><caption>Peers on this server</caption><tbody id="partners">
 `)
 	for _, peer := range d.Peers {
@@ -77,6 +87,30 @@ func (p *pager) writeDetail(m *markup, id uint64, d Detail) {
 	}
 	m.put("</tbody></table>\n</div>\n")
 	writeHistory(m, d.History)
+}
+
+// noStreams says why there are none.
+func noStreams(observed bool) string {
+	if observed {
+		return "None was seen."
+	}
+	return "Nobody looks: see --quality."
+}
+
+// writeKinds writes what came in, the types of RTCP packets behind their sum.
+func writeKinds(m *markup, side string, media *events.Media) {
+	if media == nil {
+		return
+	}
+	for _, kind := range slices.Sorted(maps.Keys(media.Packets)) {
+		types := ""
+		if kind == quality.KindRTCP.String() {
+			for _, name := range slices.Sorted(maps.Keys(media.RTCP)) {
+				types += " " + name + " " + spellCount(media.RTCP[name])
+			}
+		}
+		m.put(`<tr><th scope="row">%v</th><td>%v</td><td class="n">%v</td><td>%v</td></tr>`+"\n", side, kind, spellCount(media.Packets[kind]), types)
+	}
 }
 
 // writeStreams writes what comes in of an allocation, or what a peer of it sends.

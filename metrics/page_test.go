@@ -14,6 +14,8 @@ import (
 
 	"github.com/hairpin-turn/hairpin/relay"
 	"github.com/hairpin-turn/hairpin/relay/allocation"
+	"github.com/hairpin-turn/hairpin/relay/events"
+	"github.com/hairpin-turn/hairpin/relay/quality"
 )
 
 func readTable(t *testing.T, h http.Handler, target string) (table Table, ids string) {
@@ -261,4 +263,49 @@ func (c *counting) reads() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n
+}
+
+// Who finds no streams learns whether nobody looked, and who finds few packets of what kind the others were.
+func TestDetailOfMedia(t *testing.T) {
+	f := newFake("alice", "bob", "carol")
+	media := lossy()
+	media.Observe([]byte{0x80, 200, 0, 1, 0, 0, 0, 7}, int64(time.Second)) // RTCP: a sender report
+	media.Observe([]byte{22, 0xfe, 0xfd, 0}, int64(time.Second))           // DTLS
+	f.allocations[0].UpMedia, f.allocations[0].Observed = media, true
+	f.allocations[1].Observed = true
+	h := NewHandler(f, open)
+	for id, want := range map[int][]string{
+		1: {`<td>dtls</td><td class="n">1</td>`, `<td>rtcp</td>`, `<td>rtp</td>`},
+		2: {"None was seen."},
+		3: {"Nobody looks: see --quality."},
+	} {
+		_, page := get(t, h, fmt.Sprintf("/?id=%d", id))
+		for _, text := range want {
+			if !strings.Contains(page, text) {
+				t.Errorf("%d: no %q in %s", id, text, page)
+			}
+		}
+	}
+	var d Detail
+	_, body := get(t, h, "/allocation?id=1")
+	if err := json.Unmarshal([]byte(body), &d); err != nil || !d.Allocation.Observed || d.Allocation.Media.ClientIn.Packets["dtls"] != 1 || d.Allocation.Media.PeerIn != nil {
+		t.Errorf("%v %s", err, body)
+	}
+}
+
+// The page says what would be looked for in the log otherwise: lost events, a reload that was refused, nobody who looks.
+func TestPageShowsTrouble(t *testing.T) {
+	f := newFake()
+	f.snapshot.Quality, f.snapshot.Events = quality.Sampled, events.Counts{Written: 1234, Failed: 5}
+	reloads := new(Reloads)
+	reloads.Note(Reload{Result: ReloadRefused, Faults: []string{"a.yaml:3: user: <b>"}, Time: &started})
+	_, page := get(t, NewHandler(f, Options{Loopback: true, Reloads: reloads}), "/")
+	for _, want := range []string{
+		`<th scope="row">media are looked at</th><td>sampled</td>`, `<th scope="row">events lost target failed</th><td class="n">5</td>`,
+		`<td>2026-01-02T03:00:00Z, refused: <span class="bad">a.yaml:3: user: &lt;b&gt;</span></td>`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("no %q in %s", want, page)
+		}
+	}
 }

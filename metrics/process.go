@@ -24,6 +24,9 @@ type Process struct {
 	Dropped   map[string]uint64 `json:"dropped"` // by reason, where it isn't zero
 	Refused   map[string]uint64 `json:"refused"`
 	Discarded map[string]uint64 `json:"discarded"`
+	Quality   string            `json:"quality"`          // whose media are looked at
+	Events    map[string]uint64 `json:"events"`           // lines of the event stream by what became of them, where it isn't zero
+	Reload    *Reload           `json:"reload,omitempty"` // the last attempt to read the settings again
 }
 
 // Bound is a bound address of a listener.
@@ -48,6 +51,12 @@ func (s *statusReader) process(n relay.Snapshot) Process {
 		Version: s.version, Started: wall(n.Started), Total: n.Allocations, Drain: drainOf(n), Hairpin: n.Hairpin,
 		Listeners: []Bound{}, Relay: []string{}, Peers: []PeerRule{},
 		Dropped: nonzero(n.Dropped), Refused: nonzero(n.AuthFailures), Discarded: nonzero(n.Discarded),
+		Quality: n.Quality.String(), Events: nonzero(eventCounts(n.Events)),
+	}
+	if s.reloads != nil {
+		if last := s.reloads.Last(); last.Time != nil {
+			p.Reload = &last
+		}
 	}
 	counts := make(map[string]relay.ListenerCounts, len(n.Listeners))
 	for _, l := range byName(n.Listeners) {

@@ -58,7 +58,9 @@ type Allocation struct {
 	Channels    []Channel       `json:"channels"`
 	Counters    Counters        `json:"counters"`
 	Dropped     Dropped         `json:"dropped"`
-	Streams     []Stream        `json:"streams"` // live ones that were looked at
+	Observed    bool            `json:"observed"` // its media are looked at, as --quality is at the moment
+	Media       Media           `json:"media"`    // of all kinds, that were looked at
+	Streams     []Stream        `json:"streams"`  // live ones that were looked at
 }
 
 // Permission is a permission in force.
@@ -141,6 +143,7 @@ func parseQuery(values url.Values) (q query, err error) {
 type statusReader struct {
 	source  Source
 	version string
+	reloads *Reloads // nil: there are none
 }
 
 func (s *statusReader) serveJSON(w http.ResponseWriter, r *http.Request) {
@@ -196,8 +199,8 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 			ClientIn: traffic(seen[forward.ClientIn]), ClientOut: traffic(seen[forward.ClientOut]),
 			PeerIn: traffic(seen[forward.PeerIn]), PeerOut: traffic(seen[forward.PeerOut]),
 		},
-		Dropped: Dropped{ClientIn: a.Counts.UpDropped.Packets, PeerIn: a.Counts.DownDropped.Packets},
-		Streams: streamsOf(a),
+		Dropped:  Dropped{ClientIn: a.Counts.UpDropped.Packets, PeerIn: a.Counts.DownDropped.Packets},
+		Observed: a.Observed, Media: mediaOf(a), Streams: streamsOf(a),
 	}
 	if a.Additional.IsValid() {
 		out.Additional = &a.Additional

@@ -143,3 +143,14 @@ func TestConformanceStreamTotals(t *testing.T) {
 		}
 	}
 }
+
+// Who reads an allocation learns whether its media are looked at, which a reload changes.
+func TestConformanceObserved(t *testing.T) {
+	for mode, want := range map[quality.Mode]bool{quality.Full: true, quality.Off: false} {
+		s := conforming(t, func(c *relay.Config) { c.Quality = mode })
+		s.call(t, overUDP).allocate()
+		if got := only(t, s, "alice").Observed; got != want || s.Snapshot().Quality != mode {
+			t.Errorf("%s: observed %v, the server says %s", mode, got, s.Snapshot().Quality)
+		}
+	}
+}

@@ -102,6 +102,7 @@ type Snapshot struct {
 	Streams      StreamTotals     // of RTP streams that ended
 	Events       events.Counts    // of Config.Events; zero without one
 	Handshakes   []HandshakeCount // every combination is there
+	Quality      quality.Mode     // whose media are looked at
 }
 
 // ListenerCounts are the counters of one listener.
@@ -140,7 +141,7 @@ func (s *Server) Snapshot() Snapshot {
 		n.Events = s.config.Events.Counts()
 	}
 	s.collectEvicted()
-	n.Streams = s.streams.read()
+	n.Streams, n.Quality = s.streams.read(), s.plane.LooksAt()
 	totals := s.plane.Totals()
 	for _, l := range s.config.Listeners {
 		n.Listeners = append(n.Listeners, ListenerCounts{Name: l.Name})
@@ -222,6 +223,8 @@ type AllocationInfo struct {
 	// nobody looked. What another client of this server sends is told with that one. Read is the moment for their Snapshot.
 	UpMedia, DownMedia *quality.Tracker
 	Read               allocation.Time
+	// Observed says whether its media are looked at, as Config.Quality is at the moment.
+	Observed bool
 }
 
 // Allocations yields live allocations, in no order, until limit (negative: none)
@@ -273,6 +276,7 @@ func (s *Server) info(a *allocation.Allocation, now allocation.Time) AllocationI
 		Created: s.table.Wall(a.CreatedAt), Expires: s.table.Wall(a.Expires()),
 		Counts: a.Counts(), Permissions: a.Permissions(now), Channels: a.Channels(now),
 		UpMedia: a.UpMedia.Tracker(), DownMedia: a.DownMedia.Tracker(), Read: now,
+		Observed: s.plane.LooksAt().Observes(a.ID),
 	}
 	for h := range a.Halves(now) {
 		if h != a {

@@ -52,6 +52,9 @@ func New(o Options) *Plane {
 // SetQuality changes whose media are looked at, from each forwarder's next batch on. What was seen before stays.
 func (p *Plane) SetQuality(m quality.Mode) { p.quality.Store(uint32(m)) }
 
+// LooksAt returns whose media are looked at.
+func (p *Plane) LooksAt() quality.Mode { return quality.Mode(p.quality.Load()) }
+
 // Forwarder is one goroutine's part of the data plane. Between Begin and Flush it
 // collects what goes out.
 type Forwarder struct {
