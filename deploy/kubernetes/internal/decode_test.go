@@ -54,6 +54,7 @@ type prometheusRule struct {
 		Groups []struct {
 			Name  string `json:"name"`
 			Rules []struct {
+				Record      string            `json:"record"`
 				Alert       string            `json:"alert"`
 				Expr        string            `json:"expr"`
 				For         string            `json:"for"`
