@@ -25,7 +25,7 @@ var floors = map[string][]string{
 	"relay/udp":        {},
 	"relay/peers":      {},
 	"relay/quality":    {},
-	"relay/events":     {"relay/quality"},
+	"relay/events":     {"relay/quality", "relay/rate"},
 	"relay/allocation": {"relay/quality", "relay/udp"},
 	"relay/stream":     {"relay/wire"},
 	"relay/forward":    {"relay/allocation", "relay/peers", "relay/quality", "relay/udp", "relay/wire"},

@@ -271,6 +271,59 @@ func TestFailingTarget(t *testing.T) {
 	}
 }
 
+// Who brings about refusals as fast as packets come hides neither others' nor what is billed, and fills no disk.
+func TestFloodOfRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{}
+		o := (&log{}).options("", 0)
+		w := newWriter(&o, f)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- w.Run(ctx) }()
+		refused := func(last byte) *Event {
+			return &Event{Type: Refusal, Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, last}), 7)}
+		}
+		taken := 0
+		for range 100 { // a minute and 40 seconds
+			for range 1000 {
+				if w.Emit(refused(1)) {
+					taken++
+				}
+			}
+			time.Sleep(time.Second)
+		}
+		if want := sourceRefusals * 110; taken < want-sourceRefusals || taken > want {
+			t.Errorf("one source has %d lines, want about %d", taken, want)
+		}
+		if !w.Emit(refused(2)) || !w.Emit(birth(1)) {
+			t.Error("another's refusal or a birth is lost")
+		}
+		all := 0
+		for range 10 {
+			for source := range 200 {
+				if w.Emit(refused(byte(source))) {
+					all++
+				}
+			}
+		}
+		if want := allRefusals * int(refusalBurst/time.Second); all > want || all < want/2 {
+			t.Errorf("all have %d lines at once, want %d at most", all, want)
+		}
+		synctest.Wait()
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		lines := uint64(taken + 2 + all)
+		if n := w.Counts(); n.Written != lines || n.Excess != 100*1000+2+2000-lines {
+			t.Errorf("%+v, %d lines", n, lines)
+		}
+		if !strings.Contains(f.text.String(), `"type":"lost"`) {
+			t.Error("nobody is told that there is more")
+		}
+	})
+}
+
 // Who is refused chooses the name, which whoever reads the stream in a terminal is not to suffer from.
 func TestHostileNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
