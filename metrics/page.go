@@ -260,7 +260,7 @@ func writeProcess(m *markup, o Process) {
 <tr><th scope="row">media are looked at</th><td>%v</td></tr>
 `, o.Quality)
 	for _, result := range slices.Sorted(maps.Keys(o.Events)) {
-		m.put(`<tr><th scope="row">events %v</th><td class="n">%v</td></tr>`+"\n", strings.ReplaceAll(result, "_", " "), spellCount(o.Events[result]))
+		m.put(`<tr><th scope="row">events %v</th><td>%v</td></tr>`+"\n", strings.ReplaceAll(result, "_", " "), spellCount(o.Events[result]))
 	}
 	if r := o.Reload; r != nil {
 		m.put(`<tr><th scope="row">last reload</th><td>%v, %v: %v<span class="bad">%v</span></td></tr>`+"\n",

@@ -205,7 +205,7 @@ function overview() {
     const r = p.reload;
     fill($("settings"), [
       make("tr", {}, th("media are looked at"), td(p.quality)),
-      ...Object.keys(p.events).sort().map((result) => make("tr", {}, th("events " + result.replaceAll("_", " ")), bad(num(count(p.events[result])), result.startsWith("lost")))),
+      ...Object.keys(p.events).sort().map((result) => make("tr", {}, th("events " + result.replaceAll("_", " ")), bad(td(count(p.events[result])), result.startsWith("lost")))),
       ...(r ? [make("tr", {}, th("last reload"), make("td", {}, `${r.time.slice(0, 19)}Z, ${r.result}: ${(r.changed ?? []).join(", ")}`, make("span", { class: "bad" }, (r.faults ?? []).join("; "))))] : []),
     ]);
     for (const id of ["dropped", "refused", "discarded"])
