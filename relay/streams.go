@@ -9,7 +9,7 @@ import (
 )
 
 // StreamTotals is how the RTP streams went that have ended: with their allocation, or because others took their place.
-// Those that repair others are left out: a few packets, whose times say nothing.
+// Those that repair others are left out, whose times say nothing, and those of less than 50 packets.
 type StreamTotals struct {
 	Loss   Histogram // fraction of the packets that were sent, 0 to 1, on the way to the relay
 	Jitter Histogram // mean interarrival jitter in seconds (RFC 3550 §A.8), where the clock rate is known
@@ -19,6 +19,10 @@ type StreamTotals struct {
 // evictionLook is how often evicted streams are looked for. A stream is evicted after five seconds of silence at the
 // earliest (package quality), so no Tracker can have more of them within that time than it keeps.
 const evictionLook = 5 * time.Second
+
+// fewestPackets is what a stream must have been sent to be counted: of fewer, one lost packet is more than 2 %, and SSRCs of
+// a few packets, padding and made-up ones, would outnumber what people hear and see.
+const fewestPackets = 50
 
 // streams counts ended streams.
 type streams struct {
@@ -48,7 +52,7 @@ func (s *streams) count(over []quality.Stream, id uint64) {
 }
 
 func (s *streams) observe(q *quality.Stream, id uint64) {
-	if q.RepairOf != 0 {
+	if q.RepairOf != 0 || q.Expected < fewestPackets {
 		return
 	}
 	exemplar := func() *Exemplar { return &Exemplar{Allocation: id, At: time.Now()} }
