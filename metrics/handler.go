@@ -65,7 +65,7 @@ type Options struct {
 //	/table        Table as JSON; ?sort=COLUMN&filter=TEXT&offset=N&limit=N
 //	/allocation   Detail as JSON; ?id=ID
 func NewHandler(source Source, o Options) *Handler {
-	status := &statusReader{source: source, version: o.Version, reloads: o.Reloads}
+	status := newStatusReader(source, o)
 	tables := newTables(status)
 	h := &Handler{guard: newGuard(o), live: newLive(status)}
 	h.SetAllocationSeries(o.AllocationSeries)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"html"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -352,5 +354,42 @@ func TestSpelling(t *testing.T) {
 		if got := spellDuration(d); got != want {
 			t.Errorf("%v became %q, want %q", d, got, want)
 		}
+	}
+}
+
+// slowReader is an answer that nobody reads until it is let go.
+type slowReader struct {
+	*httptest.ResponseRecorder
+	began, read chan struct{}
+}
+
+func (s slowReader) Write(b []byte) (int, error) {
+	s.began <- struct{}{}
+	<-s.read
+	return s.ResponseRecorder.Write(b)
+}
+
+// However many ask for all allocations and don't read them, a few answers are held; small ones are for everybody.
+func TestLargeAnswersAreFew(t *testing.T) {
+	h := NewHandler(newFake(make([]string, defaultLimit+1)...), open)
+	began, read := make(chan struct{}), make(chan struct{})
+	var asking sync.WaitGroup
+	for range largeAnswers {
+		asking.Go(func() {
+			r := httptest.NewRequest(http.MethodGet, "/allocations?limit=100000", nil)
+			r.Host = "localhost"
+			h.ServeHTTP(slowReader{httptest.NewRecorder(), began, read}, r)
+		})
+		<-began
+	}
+	for target, want := range map[string]int{"/allocations?limit=100000": 503, "/allocations": 200, "/allocations?limit=100000&id=7": 200, "/table": 200} {
+		if response, body := get(t, h, target); response.StatusCode != want || (response.Header.Get("Retry-After") != "") != (want == 503) {
+			t.Errorf("%s answers %d %.80s, want %d", target, response.StatusCode, body, want)
+		}
+	}
+	close(read)
+	asking.Wait()
+	if response, _ := get(t, h, "/allocations?limit=100000"); response.StatusCode != 200 {
+		t.Errorf("when they are read it answers %d", response.StatusCode)
 	}
 }

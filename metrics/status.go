@@ -18,6 +18,7 @@ import (
 const (
 	defaultLimit = 1000
 	maxLimit     = 100_000 // some 100 MB
+	largeAnswers = 4       // of more than defaultLimit allocations at a time, until they are read: others are told to come again
 )
 
 // Status is what /allocations answers.
@@ -144,6 +145,11 @@ type statusReader struct {
 	source  Source
 	version string
 	reloads *Reloads // nil: there are none
+	large   chan struct{}
+}
+
+func newStatusReader(source Source, o Options) *statusReader {
+	return &statusReader{source: source, version: o.Version, reloads: o.Reloads, large: make(chan struct{}, largeAnswers)}
 }
 
 func (s *statusReader) serveJSON(w http.ResponseWriter, r *http.Request) {
@@ -152,9 +158,19 @@ func (s *statusReader) serveJSON(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	n := s.source.Snapshot()
+	if q.limit > defaultLimit && n.Allocations > defaultLimit && q.id == 0 {
+		select {
+		case s.large <- struct{}{}:
+			defer func() { <-s.large }()
+		default:
+			busy(w)
+			return
+		}
+	}
 	w.Header().Set("Content-Type", "application/json")
 	// The only fault left is a client that went away.
-	_ = json.NewEncoder(w).Encode(s.read(q, s.source.Snapshot()))
+	_ = json.NewEncoder(w).Encode(s.read(q, n))
 }
 
 func (s *statusReader) read(q query, n relay.Snapshot) Status {
