@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -67,6 +68,8 @@ func newBusyRelay(t *testing.T) *busyRelay {
 			a.Read = allocation.Time(2000 * 20 * time.Millisecond)
 		}
 	}
+	// The third one's peer is the one with the long name.
+	b.allocations[2].Channels = []*allocation.Channel{{Number: 0x4002, Peer: b.allocations[len(hostile)-1].Relayed}}
 	b.history = map[uint64][]relay.Moment{1: {
 		{First: b.began, Last: b.began, Times: 1, What: "created", Detail: "for 10m0s"},
 		{First: b.began, Last: b.began.Add(time.Minute), Times: 2, What: "permitted", Detail: "192.0.2.1"},
@@ -333,6 +336,27 @@ func TestPageInBrowser(t *testing.T) {
 		t.Errorf("the name is shown as %q, want %q", name, hostile[0])
 	}
 	v.clean()
+
+	// On a narrow screen, and with a name of 508 bytes beside the figures, nothing is wider than the page.
+	narrow := emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 800, DeviceScaleFactor: 1}
+	if _, err := chromedp.Call(v.ctx, emulation.SetDeviceMetricsOverride, narrow); err != nil {
+		t.Fatal(err)
+	}
+	for name, page := range map[string]string{"overview-narrow": url, "allocation-narrow": url + "?id=3", "allocation-narrow-history": url + "?id=1"} {
+		v.open(page)
+		v.until("document.getElementById('state').textContent === 'live' && document.querySelectorAll('#plots path').length >= 3")
+		v.shot(name)
+		var wide float64
+		if v.eval("document.documentElement.scrollWidth", &wide); wide > 390 {
+			t.Errorf("%s is %v wide on a screen of 390", name, wide)
+		}
+		v.clean()
+	}
+	if _, err := chromedp.Call(v.ctx, emulation.ClearDeviceMetricsOverride, cdp.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	v.open(url + "?id=1")
+	v.until("document.getElementById('state').textContent === 'live'")
 
 	// Ended, after a question.
 	v.eval("(globalThis.confirm = (q) => { globalThis.asked = q; return true; }, document.querySelector('#end button').click())", new(any))

@@ -18,6 +18,7 @@ const td = (text, title) => make("td", { title }, text);
 const num = (text, title) => make("td", { class: "n", title }, text);
 const th = (...content) => make("th", { scope: "row" }, ...content);
 const user = (name) => make("td", { class: "user" }, make("bdi", {}, name));
+const short = (name) => ([...name].length > 24 ? [...name].slice(0, 23).join("") + "…" : name); // beside figures
 const bad = (cell, is) => { if (is) cell.classList.add("bad"); return cell; };
 
 // fill replaces the rows of a table's body; where there is none it says so.
@@ -341,7 +342,7 @@ function allocation() {
       .map(([name, t, n]) => make("tr", {}, th(name), num(count(t.packets)), num(size(t.bytes)), dropped(n))));
     const streams = a.streams.map((s) => ({ ...s, from: s.direction === "client_in" ? "client" : "peer", key: s.direction + s.ssrc }));
     for (const p of d.peers) streams.push(...p.streams.filter((s) => s.direction === "client_in").map((s) => ({ ...s, from: p.user, peer: true, key: p.id + "/" + s.ssrc })));
-    fill($("streams"), streams.map((s) => make("tr", {}, make("td", {}, make("bdi", {}, s.from)), td(s.repair_of ? `${s.ssrc} for ${s.repair_of}` : String(s.ssrc), s.repair_of ? "retransmissions or FEC, by the timestamps" : undefined), num(String(s.payload_type)), num(s.inferred_clock_rate ? count(s.inferred_clock_rate) + " Hz" : ""), num(bits(s.bitrate)),
+    fill($("streams"), streams.map((s) => make("tr", {}, make("td", {}, make("div", { class: "user" }, make("bdi", {}, s.from))), td(s.repair_of ? `${s.ssrc} for ${s.repair_of}` : String(s.ssrc), s.repair_of ? "retransmissions or FEC, by the timestamps" : undefined), num(String(s.payload_type)), num(s.inferred_clock_rate ? count(s.inferred_clock_rate) + " Hz" : ""), num(bits(s.bitrate)),
       num(count(s.packets)), num(count(s.lost)), bad(num(loss(s.loss)), !s.repair_of && s.loss > 0.02), bad(num(ms(s.mean_jitter_ms)), !s.repair_of && s.mean_jitter_ms > 30), num(count(s.reordered)), num(count(s.duplicates)), num(ms(s.longest_gap_ms)), bad(num(String(s.stalls)), !s.repair_of && s.stalls > 0))), 13, a.observed ? "None was seen." : "Nobody looks: see --quality.");
     fill($("kinds"), [["from client", a.media.client_in], ["from peers", a.media.peer_in]].flatMap(([side, m]) => (m ? Object.keys(m.packets).sort().map((kind) =>
       make("tr", {}, th(side), td(kind), num(count(m.packets[kind])), td(kind === "rtcp" ? Object.keys(m.rtcp ?? {}).sort().map((name) => `${name} ${count(m.rtcp[name])}`).join(" ") : ""))) : [])), 4);
@@ -351,7 +352,7 @@ function allocation() {
       plots.down.add(now, { relayed: more(c.client_out.bytes, before.c.client_out.bytes) });
       const lost = {}, jitter = {};
       for (const s of streams.filter((s) => !s.repair_of)) {
-        const was = before.streams.get(s.key), name = `${s.from} ${s.ssrc}`;
+        const was = before.streams.get(s.key), name = `${short(s.from)} ${s.ssrc}`;
         if (was && s.expected > was.expected) lost[name] = Math.min(100, (100 * Math.max(0, s.lost - was.lost)) / (s.expected - was.expected));
         if (s.jitter_ms !== null) jitter[name] = s.jitter_ms;
       }

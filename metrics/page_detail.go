@@ -123,7 +123,7 @@ func writeStreams(m *markup, peer string, streams []Stream) (count int) {
 		m.put("<tr><td>")
 		switch {
 		case peer != "":
-			m.put("<bdi>%v</bdi>", peer)
+			m.put(`<div class="user"><bdi>%v</bdi></div>`, peer)
 		case s.Direction == clientIn:
 			m.put("client")
 		default:
@@ -147,7 +147,7 @@ func writeStreams(m *markup, peer string, streams []Stream) (count int) {
 
 func writeHistory(m *markup, history []Moment) {
 	m.put(`<section aria-labelledby="history-title"><h2 id="history-title">What happened</h2>
-<table><tbody id="history">
+<div class="scroll" tabindex="0" role="region" aria-label="Table of what happened"><table><tbody id="history">
 `)
 	for _, h := range history {
 		times := ""
@@ -156,5 +156,5 @@ func writeHistory(m *markup, history []Moment) {
 		}
 		m.put(`<tr><td>%v</td><th scope="row">%v</th><td>%v</td><td>%v</td></tr>`+"\n", h.First, h.What, h.Detail, times)
 	}
-	m.put("</tbody></table></section>\n")
+	m.put("</tbody></table></div></section>\n")
 }
