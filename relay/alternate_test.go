@@ -100,7 +100,7 @@ func TestOwnAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	named, everywhere := s.sockets[0].local.Port(), s.sockets[1].local.Port()
+	named, everywhere := s.bound.Load().sockets[0].local.Port(), s.bound.Load().sockets[1].local.Port()
 	own := s.ownAddresses()
 	for _, test := range []struct {
 		address string

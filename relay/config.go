@@ -79,7 +79,6 @@ var DefaultPorts = allocation.PortRange{Min: 49152, Max: 65535}
 // binding is one socket address to bind: a listener has two when it takes both
 // families.
 type binding struct {
-	listener int
 	address  netip.AddrPort
 	optional bool // its family may be missing on this host
 }
@@ -100,17 +99,17 @@ func (l Listener) parse() (host netip.Addr, port uint16, err error) {
 	return a.Addr(), a.Port(), nil
 }
 
-func (l Listener) bindings(index int) ([]binding, error) {
+func (l Listener) bindings() ([]binding, error) {
 	host, port, err := l.parse()
 	if err != nil {
 		return nil, err
 	}
 	if host.IsValid() {
-		return []binding{{listener: index, address: netip.AddrPortFrom(host.Unmap(), port)}}, nil
+		return []binding{{address: netip.AddrPortFrom(host.Unmap(), port)}}, nil
 	}
 	return []binding{
-		{listener: index, address: netip.AddrPortFrom(netip.IPv4Unspecified(), port), optional: true},
-		{listener: index, address: netip.AddrPortFrom(netip.IPv6Unspecified(), port), optional: true},
+		{address: netip.AddrPortFrom(netip.IPv4Unspecified(), port), optional: true},
+		{address: netip.AddrPortFrom(netip.IPv6Unspecified(), port), optional: true},
 	}, nil
 }
 

@@ -6,16 +6,15 @@ import (
 	"net/netip"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
-	"github.com/hairpin-turn/hairpin/relay/forward"
 	"github.com/hairpin-turn/hairpin/relay/tcp"
 )
 
 // newConnections makes what TCP allocations need (RFC 6062).
 func (s *Server) newConnections() *tcp.Connections {
 	o := tcp.Options{
-		Now:       func() allocation.Time { return s.table.Now() },
-		Allows:    func(peer netip.AddrPort) bool { return s.policy.Set().Allows(peer) },
-		Listeners: len(s.sockets), Log: s.config.Log.NewLogger("tcp"),
+		Now:    func() allocation.Time { return s.table.Now() },
+		Allows: func(peer netip.AddrPort) bool { return s.policy.Set().Allows(peer) },
+		Log:    s.config.Log.NewLogger("tcp"),
 	}
 	if s.relayed != nil {
 		o.Own = s.relayed.own
@@ -33,13 +32,4 @@ func (r *relayedSockets) listenTCP(at netip.AddrPort) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
-}
-
-// streamed adds what a listener's TCP allocations relayed to what its datagrams came to.
-func (s *Server) streamed(listener int, traffic *[forward.Directions]allocation.Count) {
-	n := s.tcp.Traffic(listener)
-	traffic[forward.ClientIn].Bytes += n.ClientIn
-	traffic[forward.ClientOut].Bytes += n.ClientOut
-	traffic[forward.PeerIn].Bytes += n.PeerIn
-	traffic[forward.PeerOut].Bytes += n.PeerOut
 }

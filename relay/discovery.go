@@ -57,29 +57,24 @@ func (s *Server) openDiscovery() error {
 	if !other.IsValid() {
 		return nil
 	}
-	listener, _, _ := s.config.discoveryListener()
-	first := -1
-	for i := range s.sockets {
-		if s.sockets[i].listener == listener {
-			first = i
-		}
-	}
-	if first < 0 {
-		return nil // it could not be bound, which is told
-	}
-	own := s.sockets[first].local
+	index, _, _ := s.config.discoveryListener()
+	b := s.bound.Load()
+	listener := b.serving[index]
+	first := listener.sockets[0] // the only one: it has an address of its own
+	own := first.local
 	places := [4]netip.AddrPort{
 		own, netip.AddrPortFrom(own.Addr(), other.Port()), netip.AddrPortFrom(other.Addr(), own.Port()), other,
 	}
 	s.discovery = new(control.Discovery)
-	s.discovery.Sockets[0] = control.DiscoverySocket{Listener: int32(first), Address: own}
+	s.discovery.Sockets[0] = control.DiscoverySocket{Listener: first.index, Address: own}
 	for place := 1; place < len(places); place++ {
 		conn, err := udp.Listen(places[place], udp.Options{Offload: s.config.Offload, Portable: s.config.PortableUDP})
 		if err != nil {
 			return fmt.Errorf("NAT discovery address %s: no socket at %s: %w: give an address of this host and a port that are free, alone and with those of the listener %s", other, places[place], err, own)
 		}
-		s.discovery.Sockets[place] = control.DiscoverySocket{Listener: int32(len(s.sockets)), Address: places[place]}
-		s.sockets = append(s.sockets, socket{listener: listener, local: places[place], public: places[place], conns: []*udp.Conn{conn}, place: uint8(place)})
+		k := &socket{of: listener, local: places[place], public: places[place], conns: []*udp.Conn{conn}, place: uint8(place)}
+		b.add(k, nil)
+		s.discovery.Sockets[place] = control.DiscoverySocket{Listener: k.index, Address: places[place]}
 	}
 	return nil
 }

@@ -76,8 +76,8 @@ func (c *Config) secureShared() (*secure.Shared, error) {
 }
 
 // openStream opens a listener for connections. Plain TCP has nothing in between.
-func (s *Server) openStream(l Listener, address netip.AddrPort) (*stream.Listener, error) {
-	limits, handler := stream.Limits{OpensWithSTUN: true}, sessions{s, len(s.sockets)}
+func (s *Server) openStream(k *socket, address netip.AddrPort) (*stream.Listener, error) {
+	l, limits, handler := k.of, stream.Limits{OpensWithSTUN: true}, sessions{s, k}
 	if l.Scheme == "tcp" && !l.Proxy {
 		return stream.Listen(address, limits, handler)
 	}
@@ -100,18 +100,8 @@ func (h associations) Opened(a *secure.Association) stream.Session {
 }
 
 // openFlows opens a listener for datagrams with PROXY headers.
-func (s *Server) openFlows(address netip.AddrPort) (*secure.Flows, error) {
-	return secure.ListenFlows(address, s.socketOptions(), s.config.ProxyTrusted, flows{sessions{s, len(s.sockets)}}, s.secure)
-}
-
-// countFlows is how many listeners for such datagrams there are, each of which has a receive loop.
-func (s *Server) countFlows() (n int) {
-	for i := range s.sockets {
-		if s.sockets[i].flows != nil {
-			n++
-		}
-	}
-	return n
+func (s *Server) openFlows(k *socket, address netip.AddrPort) (*secure.Flows, error) {
+	return secure.ListenFlows(address, s.socketOptions(), s.config.ProxyTrusted, flows{sessions{s, k}}, s.secure)
 }
 
 // flows makes the sessions of one listener for such datagrams.

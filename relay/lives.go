@@ -2,7 +2,6 @@ package relay
 
 import (
 	"cmp"
-	"sync/atomic"
 	"time"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
@@ -10,16 +9,10 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/quality"
 )
 
-// lives counts allocations from birth to death. The callbacks run on whatever
+// lives counts allocations from birth to death, beside the counts of each socket. The callbacks run on whatever
 // goroutine made or ended the allocation, so everything in it is atomic.
 type lives struct {
-	sockets   []lifeCount // by allocation.Client.Listener
-	durations *histogram  // in seconds
-}
-
-type lifeCount struct {
-	live  atomic.Int64
-	total atomic.Uint64
+	durations *histogram // in seconds
 }
 
 func newDurations() *histogram {
@@ -28,7 +21,7 @@ func newDurations() *histogram {
 
 // born logs and counts a new allocation.
 func (s *Server) born(a *allocation.Allocation) {
-	n := &s.lives.sockets[a.Client.Listener]
+	n := s.socket(a)
 	n.live.Add(1)
 	n.total.Add(1)
 	s.history.add(deed{allocation: a.ID, what: "created", lifetime: a.Lifetime}, a.CreatedAt)
@@ -58,8 +51,8 @@ func relays(a *allocation.Allocation) string {
 
 // moved logs that an allocation's client is at another five-tuple, and counts it there.
 func (s *Server) moved(from, to *allocation.Allocation) {
-	s.lives.sockets[from.Client.Listener].live.Add(-1)
-	s.lives.sockets[to.Client.Listener].live.Add(1)
+	s.socket(to).live.Add(1)
+	defer s.socket(from).live.Add(-1)
 	if s.relayed != nil {
 		s.relayed.follow(from, to)
 	}
@@ -80,7 +73,7 @@ func (s *Server) died(a *allocation.Allocation) {
 		s.tcp.End(a)
 	}
 	lived := s.table.Now().Sub(a.CreatedAt)
-	s.lives.sockets[a.Client.Listener].live.Add(-1)
+	defer s.socket(a).live.Add(-1) // last, because the listener may be given up then
 	s.lives.durations.observe(lived.Seconds(), nil)
 	up, down := s.lastReading(&a.UpMedia), s.lastReading(&a.DownMedia)
 	s.countStreams(a.ID, up, down)
@@ -105,8 +98,4 @@ func (s *Server) countStreams(id uint64, readings ...*quality.Snapshot) {
 			s.streams.count(read.Streams, id)
 		}
 	}
-}
-
-func (s *Server) listenerName(a *allocation.Allocation) string {
-	return s.config.Listeners[s.sockets[a.Client.Listener].listener].Name
 }

@@ -24,7 +24,6 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/forward"
 	"github.com/hairpin-turn/hairpin/relay/stream"
 	"github.com/hairpin-turn/hairpin/relay/tcp"
-	"github.com/hairpin-turn/hairpin/relay/udp"
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
@@ -150,12 +149,11 @@ func newStateDrive(rules modelRules) (*stateDrive, error) {
 		return nil, err
 	}
 	s.control = control.New(control.Options{Table: s.table, Auth: s.auth, Now: now})
-	s.plane = forward.New(forward.Options{Table: s.table, Listeners: 1})
-	conns := []*udp.Conn{nil}
+	s.plane = forward.New(forward.Options{Table: s.table, Sockets: forward.Sockets{nil}})
 	s.toolbox = toolbox{keep: 1, retire: func(*tools) {}, make: func() *tools {
-		return &tools{forwarder: s.plane.NewForwarder(conns), control: s.control.NewWorker()}
+		return &tools{forwarder: s.plane.NewForwarder(0), control: s.control.NewWorker()}
 	}}
-	d.forwarder, d.worker = s.plane.NewForwarder(conns), s.control.NewWorker()
+	d.forwarder, d.worker = s.plane.NewForwarder(0), s.control.NewWorker()
 	for i, u := range stateUsers {
 		sum := md5.Sum([]byte(u.Name + ":hairpin:" + u.Password)) // RFC 8489 §9.2.2
 		d.keys[i] = sum[:]
@@ -175,7 +173,7 @@ func (d *stateDrive) connect(c *stateClient) {
 	if t := c.tuple.Transport; t == allocation.UDP {
 		c.origin = control.Origin{FiveTuple: c.tuple, Client: allocation.Client{Stream: c.conn}}
 	} else {
-		c.session = sessions{d.server, 0}.session(modelStream{c.conn}, t)
+		c.session = sessions{d.server, nowhere}.session(modelStream{c.conn}, t)
 	}
 }
 

@@ -30,8 +30,11 @@ func (s *Server) admitPeers() (err error) {
 // ownAddresses lists the transport addresses of the listeners, as peers could spell them.
 func (s *Server) ownAddresses() []netip.AddrPort {
 	var own []netip.AddrPort
-	for i := range s.sockets {
-		k := &s.sockets[i]
+	b := s.opening.Load()
+	if b == nil {
+		b = s.bound.Load()
+	}
+	for k := range b.each {
 		own = append(own, k.public)
 		if !k.local.Addr().IsUnspecified() {
 			own = append(own, k.local)

@@ -27,7 +27,7 @@ type relayedSockets struct {
 	log     logging.LeveledLogger
 	options udp.Options
 	bind    map[netip.Addr]netip.Addr // relay address → what of this host stands for it; absent: itself
-	loops   []*udpLoop                // that read them; empty: a goroutine each reads them
+	loops   []*udpLoop                // that there were at start; empty: a goroutine each reads them
 
 	readers  sync.WaitGroup
 	reported atomic.Int64 // allocation.Time of the last fault that was logged
@@ -52,9 +52,9 @@ func (s *Server) newRelayedSockets(relay []netip.Prefix) (*relayedSockets, error
 			faults = append(faults, err)
 		}
 	}
-	for i := range s.sockets {
-		if conns := s.sockets[i].conns; len(conns) > 0 {
-			r.options.Like = conns[0]
+	for k := range s.bound.Load().each {
+		if len(k.conns) > 0 {
+			r.options.Like = k.conns[0]
 		}
 	}
 	return r, errors.Join(faults...)
@@ -99,8 +99,7 @@ func (r *relayedSockets) prepare(prefix netip.Prefix, host map[allocation.Family
 // standIn returns the address of this host that most likely is behind a public one: that of the listener which clients
 // reach there, else the first global one.
 func (r *relayedSockets) standIn(public netip.Addr, host map[allocation.Family]netip.Addr) netip.Addr {
-	for i := range r.server.sockets {
-		k := &r.server.sockets[i]
+	for k := range r.server.bound.Load().each {
 		if local := k.local.Addr(); k.public.Addr() == public && !local.IsUnspecified() && allocation.FamilyOf(local) == allocation.FamilyOf(public) {
 			return local
 		}
@@ -165,36 +164,47 @@ func (r *relayedSockets) report(err error) {
 	r.log.Errorf("no socket for a relayed transport address, clients get 508: %v", err)
 }
 
-// pollRelayed lets the loops read the sockets. Without any datagram listener there are loops for nothing else.
+// polls says whether loops read the sockets of relayed transport addresses.
+func (s *Server) polls() bool { return s.relayed != nil && udp.HasPoller && !s.config.PortableUDP }
+
+// pollRelayed gives the sockets of clients with connections to the loops that there are at start, which stay when their
+// listener is removed. Without any datagram listener there are loops for nothing else.
 func (s *Server) pollRelayed() error {
-	if !udp.HasPoller || s.config.PortableUDP {
+	if !s.polls() {
 		return nil
 	}
-	if len(s.loops) == 0 {
+	loops := &s.relayed.loops
+	for k := range s.bound.Load().each {
+		*loops = append(*loops, k.loops...)
+	}
+	if len(*loops) == 0 {
 		workers := s.config.Workers
 		if workers == 0 {
 			workers = ownProcessors()
 		}
 		for n := range workers {
-			s.loops = append(s.loops, s.newLoop(-1, n, nil))
+			p, err := newPolled(nil)
+			if err != nil {
+				return err
+			}
+			l := s.newLoop(nil, n, nil)
+			l.relayed = p
+			*loops = append(*loops, l)
 		}
 	}
-	for _, l := range s.loops {
-		p, err := newPolled(l.conn)
-		if err != nil {
-			return err
-		}
-		l.relayed = p
+	for _, l := range *loops {
+		l.stays = true
 	}
-	s.relayed.loops = s.loops
 	return nil
 }
 
 // loop is the one that reads an allocation's socket: that which reads its client's datagrams, so that a call stays on
 // one processor.
 func (r *relayedSockets) loop(a *allocation.Allocation) *udpLoop {
-	if a.Client.Loop >= 0 {
-		return r.loops[a.Client.Loop]
+	if n := a.Client.Loop; n >= 0 {
+		if k := r.server.socket(a); int(n) < len(k.loops) {
+			return k.loops[n]
+		}
 	}
 	return r.loops[a.ID%uint64(len(r.loops))]
 }

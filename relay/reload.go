@@ -12,12 +12,17 @@ import (
 // allocations have no sockets.
 var ErrNeedsSockets = errors.New("peers: rules beyond loop need a restart: without any at start, relayed transport addresses have no sockets")
 
-// Reload changes a server to what next says of Peers.Rules, Peers.File, UserQuota, TotalQuota, Quality, Alternates,
+// Reload changes a server to what next says of Listeners, Peers.Rules, Peers.File, UserQuota, TotalQuota, Quality, Alternates,
 // Certificates and Auth, as far as Authenticator.Adopt takes that. The rest of next is not looked at, but for being valid.
 // Allocations, connections and packets under way are not touched: each change holds for what comes next.
 //
-//	check, read files ──► peers' rules ──► all the rest, which can't fail
-//	        └────────────────────┴─ fault: nothing has changed
+//	check, read files ──► bind new listeners ──► peers' rules ──► all the rest, which can't fail
+//	        └──────────────────────┴───────────────────┴─ fault: nothing has changed
+//
+// A listener that is no longer there takes no new allocation, and no new connection: an Allocate is answered with the
+// address of another listener or server (300), else with 508. It is closed when its last client has gone; for UDP and
+// DTLS it serves again when it comes back before. What is bound is a listener with all its fields, so one that has only
+// some others than before is another one, and its port not free.
 //
 // It may be called by any goroutine; two calls come one after the other.
 func (s *Server) Reload(next Config) error {
@@ -44,13 +49,23 @@ func (s *Server) Reload(next Config) error {
 	if err := s.auth.Adoptable(credentials); err != nil {
 		return err
 	}
-	if err := s.policy.ReplaceFile(next.Peers.Rules, next.Peers.File); err != nil {
+	listeners, err := s.plan(next.Listeners)
+	if err != nil {
 		return err
 	}
-	s.auth.Adopt(credentials)
+	s.opening.Store(listeners.next)
+	defer s.opening.Store(nil)
+	if err := s.policy.ReplaceFile(next.Peers.Rules, next.Peers.File); err != nil {
+		listeners.abandon()
+		return err
+	}
 	if certificates != nil {
 		s.secure.Certificates.Adopt(certificates)
 	}
+	if err := listeners.commit(); err != nil {
+		return err
+	}
+	s.auth.Adopt(credentials)
 	s.table.SetQuotas(next.UserQuota, next.TotalQuota)
 	s.plane.SetQuality(next.Quality)
 	s.alternates.replace(next.Alternates)

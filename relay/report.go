@@ -59,7 +59,7 @@ func (s *Server) refusals() func(*control.Refusal) {
 	return func(r *control.Refusal) {
 		s.config.Events.Emit(&events.Event{
 			Type: events.Refusal, Time: time.Now(), User: r.User,
-			Listener:  s.config.Listeners[s.sockets[r.Listener].listener].Name,
+			Listener:  s.bound.Load().socket(int32(r.Listener)).of.Name,
 			Transport: r.From.Transport.String(), Client: r.From.Client, Server: r.From.Server,
 			Method: r.Method, Code: r.Code, Reason: r.Reason,
 		})

@@ -16,7 +16,6 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/control"
 	"github.com/hairpin-turn/hairpin/relay/forward"
-	"github.com/hairpin-turn/hairpin/relay/udp"
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
@@ -82,8 +81,8 @@ func scale(b *testing.B, n int) {
 	debug.FreeOSMemory()
 	b.ReportMetric(float64(resident(b)-before)/float64(n), "idle-B/alloc")
 
-	plane := forward.New(forward.Options{Table: table, Listeners: 1})
-	forwarder := plane.NewForwarder([]*udp.Conn{nil})
+	plane := forward.New(forward.Options{Table: table, Sockets: forward.Sockets{nil}})
+	forwarder := plane.NewForwarder(0)
 	frame := make([]byte, 204)
 	const packets = 1 << 20
 	var tuples [batchMessages]allocation.FiveTuple

@@ -40,7 +40,8 @@ func TestPortsAreDrawnAgain(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if len(s.sockets) != 2 || s.sockets[0].local.Port() != free || s.sockets[1].local.Port() != free {
+				sockets := s.bound.Load().sockets
+				if len(sockets) != 2 || sockets[0].local.Port() != free || sockets[1].local.Port() != free {
 					t.Errorf("sockets at %v", s.ListenerInfos())
 				}
 				s.Close()

@@ -27,10 +27,10 @@ type session struct {
 	tools  *tools // borrowed from the first frame of a read until its Flush
 }
 
-// sessions makes the sessions of one stream listener.
+// sessions makes the sessions of one socket's connections.
 type sessions struct {
-	server   *Server
-	listener int
+	server *Server
+	socket *socket
 }
 
 // Opened implements stream.Handler.
@@ -45,7 +45,8 @@ func (h sessions) Opened(c *stream.Conn) stream.Session {
 func (h sessions) session(c connection, transport allocation.Transport) *session {
 	return &session{server: h.server, conn: c, origin: control.Origin{
 		FiveTuple: allocation.FiveTuple{Client: c.RemoteAddr(), Server: c.LocalAddr(), Transport: transport},
-		Client:    allocation.Client{Listener: int32(h.listener), Loop: -1, Stream: c},
+		Client:    allocation.Client{Listener: h.socket.index, Loop: -1, Stream: c},
+		Gate:      &h.socket.of.gate,
 	}}
 }
 

@@ -23,32 +23,33 @@ type ListenerInfo struct {
 	Public  netip.AddrPort // what clients are told to connect to
 	Offload udp.Offload    // what the kernel batches; UDP only
 	Fault   error          // why that is less than was asked for; nil: it isn't, or the kernel has no more
+	Removed bool           // it takes no new clients, and goes when the last one has
 }
 
-// ListenerInfos lists the bound addresses in the order of the configuration.
+// ListenerInfos lists the bound addresses in the order of the configuration, and those of removed listeners last.
 func (s *Server) ListenerInfos() []ListenerInfo {
 	var infos []ListenerInfo
-	for _, k := range s.sockets {
-		if k.place != 0 {
-			continue
+	for l, leaving := range s.bound.Load().all {
+		for _, k := range l.sockets {
+			info := ListenerInfo{Name: l.Name, Scheme: l.Scheme, Address: k.local, Public: k.public, Removed: leaving}
+			if len(k.conns) > 0 {
+				info.Offload, info.Fault = k.conns[0].Offload()
+			}
+			if k.flows != nil {
+				info.Offload, info.Fault = k.flows.Conn().Offload()
+			}
+			infos = append(infos, info)
 		}
-		l := s.config.Listeners[k.listener]
-		info := ListenerInfo{Name: l.Name, Scheme: l.Scheme, Address: k.local, Public: k.public}
-		if len(k.conns) > 0 {
-			info.Offload, info.Fault = k.conns[0].Offload()
-		}
-		if k.flows != nil {
-			info.Offload, info.Fault = k.flows.Conn().Offload()
-		}
-		infos = append(infos, info)
 	}
 	return infos
 }
 
-// Advertised lists the bound addresses that clients are sent to: all but those at loopback addresses, which no other host
-// reaches, where there are others. A listener on all addresses of a host has a loopback one for each family in which the
-// host has no global one.
-func (s *Server) Advertised() []ListenerInfo { return advertised(s.ListenerInfos()) }
+// Advertised lists the bound addresses that new clients are sent to: all but those of removed listeners, and those at
+// loopback addresses, which no other host reaches, where there are others. A listener on all addresses of a host has a
+// loopback one for each family in which the host has no global one.
+func (s *Server) Advertised() []ListenerInfo {
+	return advertised(slices.DeleteFunc(s.ListenerInfos(), func(l ListenerInfo) bool { return l.Removed }))
+}
 
 func advertised(bound []ListenerInfo) []ListenerInfo {
 	isLocal := func(l ListenerInfo) bool { return l.Public.Addr().IsLoopback() }
@@ -58,7 +59,7 @@ func advertised(bound []ListenerInfo) []ListenerInfo {
 	return slices.DeleteFunc(slices.Clone(bound), isLocal)
 }
 
-// ICEURLs lists the URLs under which clients reach the listeners (RFC 7065).
+// ICEURLs lists the URLs under which new clients reach the listeners (RFC 7065).
 func (s *Server) ICEURLs() []string {
 	var urls []string
 	for _, l := range s.Advertised() {
@@ -91,7 +92,7 @@ type Snapshot struct {
 	Started      time.Time
 	Allocations  int
 	Drain        DrainState
-	Listeners    []ListenerCounts // in the order of the configuration
+	Listeners    []ListenerCounts // in the order of the configuration, removed ones last
 	Hairpin      uint64           // packets turned around inside the process
 	Connections  tcp.Counts       // of TCP allocations
 	Dropped      []Count          // packets by reason; every reason is there
@@ -142,19 +143,10 @@ func (s *Server) Snapshot() Snapshot {
 	}
 	s.collectEvicted()
 	n.Streams, n.Quality = s.streams.read(), s.plane.LooksAt()
+	b := s.bound.Load()
 	totals := s.plane.Totals()
-	for _, l := range s.config.Listeners {
-		n.Listeners = append(n.Listeners, ListenerCounts{Name: l.Name})
-	}
-	for i, k := range s.sockets {
-		l := &n.Listeners[k.listener]
-		l.Allocations += int(s.lives.sockets[i].live.Load())
-		l.Created += s.lives.sockets[i].total.Load()
-		for d, c := range totals.Listeners[i] {
-			l.Traffic[d].Packets += c.Packets
-			l.Traffic[d].Bytes += c.Bytes
-		}
-		s.streamed(i, &l.Traffic)
+	for l := range b.all {
+		n.Listeners = append(n.Listeners, s.countsOf(l, b, &totals))
 	}
 	n.Hairpin, n.Connections = totals.Hairpin, s.tcp.Counts()
 	for d, v := range totals.Dropped {
@@ -183,18 +175,47 @@ func (s *Server) Snapshot() Snapshot {
 	return n
 }
 
+// countsOf sums up the sockets of a listener, those of NAT discovery included.
+func (s *Server) countsOf(l *listening, b *bound, totals *forward.Totals) ListenerCounts {
+	n := ListenerCounts{Name: l.Name}
+	for k := range b.each {
+		if k.of != l {
+			continue
+		}
+		n.Allocations += int(k.live.Load())
+		n.Created += k.total.Load()
+		relayed, streamed := totals.Listeners[k.index], s.tcp.Traffic(int(k.index))
+		for d := range n.Traffic {
+			n.Traffic[d].Packets += relayed[d].Packets - k.before[d].Packets
+			n.Traffic[d].Bytes += relayed[d].Bytes - k.before[d].Bytes
+		}
+		n.Traffic[forward.ClientIn].Bytes += streamed.ClientIn - k.tcp.ClientIn
+		n.Traffic[forward.ClientOut].Bytes += streamed.ClientOut - k.tcp.ClientOut
+		n.Traffic[forward.PeerIn].Bytes += streamed.PeerIn - k.tcp.PeerIn
+		n.Traffic[forward.PeerOut].Bytes += streamed.PeerOut - k.tcp.PeerOut
+	}
+	return n
+}
+
 // dropReceiveBuffer is the reason of datagrams that came faster than they were
 // taken: they never reached the data plane, the kernel counts them (SO_RXQ_OVFL).
 const dropReceiveBuffer = "receive_buffer_full"
 
-func (s *Server) kernelDrops() (n uint64) {
-	for i := range s.sockets {
-		for _, c := range s.sockets[i].conns {
-			n += uint64(c.Dropped())
-		}
-		if l := s.sockets[i].flows; l != nil {
-			n += uint64(l.Conn().Dropped())
-		}
+func (s *Server) kernelDrops() uint64 {
+	b := s.bound.Load()
+	n := b.dropped
+	for k := range b.each {
+		n += k.kernelDrops()
+	}
+	return n
+}
+
+func (k *socket) kernelDrops() (n uint64) {
+	for _, c := range k.conns {
+		n += uint64(c.Dropped())
+	}
+	if k.flows != nil {
+		n += uint64(k.flows.Conn().Dropped())
 	}
 	return n
 }

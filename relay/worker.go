@@ -35,6 +35,7 @@ type udpLoop struct {
 	stop  <-chan struct{}
 
 	batch     *udp.Batch
+	stays     bool    // when its listener is removed, because it reads relayed sockets of others; immutable once it runs
 	relayed   *polled // sockets of relayed transport addresses that this loop reads as well; nil: none
 	forwarder *forward.Forwarder
 	control   *control.Worker

@@ -29,10 +29,11 @@ const (
 
 // What Move may answer instead of an allocation, beside ErrMismatch.
 var (
-	ErrGone      = errors.New("the ticket's allocation is over")               // 437
-	ErrTicket    = errors.New("the ticket was used")                           // 400
-	ErrSamePlace = errors.New("the ticket's allocation is at this five-tuple") // 400
-	ErrOwner     = errors.New("the ticket's allocation is another user's")     // 441
+	ErrGone      = errors.New("the ticket's allocation is over")                // 437
+	ErrTicket    = errors.New("the ticket was used")                            // 400
+	ErrSamePlace = errors.New("the ticket's allocation is at this five-tuple")  // 400
+	ErrElsewhere = errors.New("the ticket's allocation is at another listener") // 405
+	ErrOwner     = errors.New("the ticket's allocation is another user's")      // 441
 )
 
 // Move says where an allocation is to go. The control plane has authenticated the client
@@ -44,6 +45,7 @@ type Move struct {
 	Client     Client
 	User       string
 	Family     Family // that it has to have; 0: whichever
+	Stay       bool   // it has to be at Client.Listener already
 }
 
 // Move has an allocation's client expected at another five-tuple (RFC 8016 §3.2.2). The
@@ -62,6 +64,10 @@ func (t *Table) Move(m *Move, now Time) (*Allocation, uint32, error) {
 	if r.last().any().FiveTuple == m.FiveTuple { // a retransmission
 		defer t.mu.Unlock()
 		return r.live(now), r.issued, nil
+	}
+	if m.Stay && r.any().Client.Listener != m.Client.Listener {
+		t.mu.Unlock()
+		return nil, 0, ErrElsewhere
 	}
 	stale, err := t.vacateLocked(&m.FiveTuple, now)
 	var from, to *Allocation

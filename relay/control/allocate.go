@@ -33,15 +33,15 @@ func (w *Worker) allocate(r *request) *protocolError {
 			return e
 		}
 	}
-	if !w.h.gate.enter() {
-		// It may have been made since authenticate looked, just before the gate was closed.
+	if e := w.enter(r); e != nil {
+		// It may have been made since authenticate looked, just before a gate was closed.
 		if r.allocation = w.h.table.Find(&r.from.FiveTuple, r.now); r.allocation != nil {
 			return w.allocated(r)
 		}
-		return w.turnAway(r, errDraining)
+		return e
 	}
 	a, err := w.h.table.Create(&wanted, r.now)
-	w.h.gate.leave()
+	w.leave(r)
 	switch {
 	case err == nil:
 		return w.grant(a)

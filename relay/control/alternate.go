@@ -10,8 +10,8 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
-// Gate says whether allocations are made and, where one is not, which other server its client is sent to. The zero
-// value is open and knows no other server. It is safe for any number of goroutines, and nobody waits for anybody but
+// Gate says whether allocations are made and, where one is not, which other server its client is sent to. A server has
+// one, and each of its listeners has another. The zero value is open and knows no other server. It is safe for any number of goroutines, and nobody waits for anybody but
 // Close for those who are inside.
 //
 //	Allocate ──► enter ──open──► Table.Create ──► leave
@@ -26,13 +26,16 @@ type Gate struct {
 type alternates [2][]netip.AddrPort
 
 // Close lets no further allocation be made, and returns when none is under way: from then on their number only falls.
-// Closing twice is no error; nothing opens the gate again.
+// Closing twice is no error.
 func (g *Gate) Close() {
 	g.closed.Store(true)
 	for g.inside.Load() > 0 {
 		runtime.Gosched() // for the time of one Table.Create
 	}
 }
+
+// Open undoes Close.
+func (g *Gate) Open() { g.closed.Store(false) }
 
 // SetAlternates replaces the servers that clients are sent to. This server must not be among them: a client that is sent
 // back to where it was has to give up (RFC 8489 §10).
@@ -78,19 +81,47 @@ func (g *Gate) choose(family allocation.Family, here netip.AddrPort) (netip.Addr
 // turnAway refuses an Allocate that this server could serve but will not: with 300 where there is another server of
 // the family of the client's address, as the answer must name one (RFC 8489 §10, RFC 8656 §7.2), else with why.
 func (w *Worker) turnAway(r *request, why *protocolError) *protocolError {
+	return w.sendTo(w.h.gate, r, why)
+}
+
+// sendTo is turnAway to the servers that a gate knows.
+func (w *Worker) sendTo(gate *Gate, r *request, why *protocolError) *protocolError {
 	client, here := r.from.FiveTuple.Client.Addr(), r.from.FiveTuple.Server
 	w.elsewhere = w.elsewhere[:0]
 	family := allocation.FamilyOf(client)
-	server, ok := w.h.gate.choose(family, here)
+	server, ok := gate.choose(family, here)
 	if !ok {
 		return why
 	}
 	w.elsewhere = append(w.elsewhere, server)
 	// RFC 8489 §10: one of the other family should follow.
-	if server, ok := w.h.gate.choose(otherFamily(family), here); ok {
+	if server, ok := gate.choose(otherFamily(family), here); ok {
 		w.elsewhere = append(w.elsewhere, server)
 	}
 	return errTryAlternate
+}
+
+// enter passes the gates of the server and of the listener, or says where the client has to go instead; leave is due
+// afterwards. Of a listener that is removed clients are sent to another one of this server, else to other servers.
+func (w *Worker) enter(r *request) *protocolError {
+	if !w.h.gate.enter() {
+		return w.turnAway(r, errDraining)
+	}
+	if r.from.Gate == nil || r.from.Gate.enter() {
+		return nil
+	}
+	w.h.gate.leave()
+	if e := w.sendTo(r.from.Gate, r, nil); e != nil {
+		return e
+	}
+	return w.turnAway(r, errRemoved)
+}
+
+func (w *Worker) leave(r *request) {
+	w.h.gate.leave()
+	if r.from.Gate != nil {
+		r.from.Gate.leave()
+	}
 }
 
 // crowded says whether newcomers are sent to other servers, as long as there is one, because this one has as many

@@ -123,6 +123,7 @@ var (
 	errNoReservation      = &protocolError{code: insufficientCapacity, cause: "RESERVATION-TOKEN names no reservation"}
 	errTryAlternate       = &protocolError{code: tryAlternate, cause: "another server takes new allocations"}
 	errDraining           = &protocolError{code: insufficientCapacity, cause: "no new allocations, and no other server of the client's family is known"}
+	errRemoved            = &protocolError{code: insufficientCapacity, cause: "the listener is removed, and no other one of its kind is known"}
 	errNoRelayedAddress   = &protocolError{code: insufficientCapacity, cause: "no relayed transport address is free"}
 	errNoSocket           = &protocolError{code: insufficientCapacity, cause: "the host gives no socket for a relayed transport address"}
 )

@@ -111,6 +111,7 @@ type Origin struct {
 	FiveTuple allocation.FiveTuple
 	Client    allocation.Client
 
+	Gate      *Gate      // of the listener; nil: it has none
 	Discovery *Discovery // nil: none. Then no answer goes elsewhere than where its request came from
 	Place     uint8      // which of Discovery.Sockets the message came to; all but the first take Binding requests alone
 }

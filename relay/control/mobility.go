@@ -44,6 +44,14 @@ func (w *Worker) move(r *request, ticket []byte) *protocolError {
 		return errBadFamily
 	}
 	wanted.Family = allocation.Family(family)
+	// A listener that is removed keeps its clients, and gets no more of them.
+	if g := r.from.Gate; g != nil {
+		if g.enter() {
+			defer g.leave()
+		} else {
+			wanted.Stay = true
+		}
+	}
 	a, issued, err := w.h.table.Move(&wanted, r.now)
 	switch {
 	case err == nil:
@@ -57,6 +65,8 @@ func (w *Worker) move(r *request, ticket []byte) *protocolError {
 		return errWrongUser
 	case errors.Is(err, allocation.ErrFamily):
 		return errRefreshedFamily
+	case errors.Is(err, allocation.ErrElsewhere):
+		return errMobilityForbidden
 	case errors.Is(err, allocation.ErrMismatch):
 		return errInUse
 	default:

@@ -79,10 +79,10 @@ func (f *Forwarder) toClient(l *leg, p packet) bool {
 	}
 	queued := f.queue(&to.Client, head, body, pad)
 	if queued {
-		f.counts.listeners[to.Client.Listener].clientOut.add(p.length)
+		f.of(to.Client.Listener).clientOut.add(p.length)
 	}
 	if l.also != nil && f.queue(&l.also.Client, head, body, wire.Padding(p.length)) {
-		f.counts.listeners[l.also.Client.Listener].clientOut.add(p.length)
+		f.of(l.also.Client.Listener).clientOut.add(p.length)
 		queued = true
 	}
 	if !queued {
@@ -125,7 +125,11 @@ func (f *Forwarder) queue(to *allocation.Client, head, body []byte, pad int) boo
 // Reply queues a datagram made of head, body and pad zero bytes on a listener's
 // socket. Both slices must stay as they are until Flush.
 func (f *Forwarder) Reply(listener int, to *udp.Destination, head, body []byte, pad int) {
-	q := f.queues[listener]
+	q := f.queueOf(listener)
+	if q == nil { // the listener has been closed since
+		f.Drop(DropSendFailed, 1)
+		return
+	}
 	if !q.Append(to, head, body, pad) {
 		f.flushQueue(listener)
 		q.Append(to, head, body, pad)

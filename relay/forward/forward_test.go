@@ -63,9 +63,9 @@ func newObservedRig(t testing.TB, media quality.Mode, aStream, bStream bool, cha
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{table: table, plane: forward.New(forward.Options{Table: table, Listeners: 1, Quality: media})}
 	server := listen(t)
-	r.forwarder = r.plane.NewForwarder([]*udp.Conn{server})
+	r := &rig{table: table, plane: forward.New(forward.Options{Table: table, Sockets: forward.Sockets{{server}}, Quality: media})}
+	r.forwarder = r.plane.NewForwarder(0)
 	r.a, r.b = r.endpoint(t, server, aStream), r.endpoint(t, server, bStream)
 	r.forwarder.Begin(table.Now())
 	return r

@@ -22,17 +22,18 @@ const (
 
 // Options say what a Plane works on.
 type Options struct {
-	Table     *allocation.Table
-	Listeners int           // how many there are
-	Peers     *peers.Policy // with whom clients may exchange packets; nil: with each other
-	Quality   quality.Mode  // whose media are looked at, until SetQuality
+	Table   *allocation.Table
+	Sockets Sockets       // until SetSockets
+	Peers   *peers.Policy // with whom clients may exchange packets; nil: with each other
+	Quality quality.Mode  // whose media are looked at, until SetQuality
 }
 
 // Plane is what the forwarders of a server share.
 type Plane struct {
 	Options // immutable
 
-	quality atomic.Uint32 // quality.Mode; read once a batch
+	quality atomic.Uint32           // quality.Mode; read once a batch
+	sockets atomic.Pointer[Sockets] // likewise
 
 	mu         sync.Mutex
 	forwarders []*Forwarder // every one that may be used; guarded by mu
@@ -44,8 +45,9 @@ func New(o Options) *Plane {
 	if o.Peers == nil {
 		o.Peers = peers.LoopOnly()
 	}
-	p := &Plane{Options: o, retired: Totals{Listeners: make([]ListenerTotals, o.Listeners)}}
+	p := &Plane{Options: o}
 	p.SetQuality(o.Quality)
+	p.SetSockets(o.Sockets)
 	return p
 }
 
@@ -69,6 +71,8 @@ type Forwarder struct {
 	route  route
 	inward leg // of the last datagram that a peer sent
 
+	worker  int          // which of each listener's sockets it sends by
+	sockets *Sockets     // that conns are of
 	conns   []*udp.Conn  // by listener, nil for stream listeners
 	queues  []*udp.Queue // by listener, likewise
 	outside outside
@@ -81,24 +85,17 @@ type Forwarder struct {
 	stats  stats
 }
 
-// NewForwarder makes a forwarder that sends through conns, one for each listener
-// in the order of Client.Listener; nil stands for stream listeners.
-func (p *Plane) NewForwarder(conns []*udp.Conn) *Forwarder {
+// NewForwarder makes a forwarder that sends by the sockets of a worker, from 0.
+func (p *Plane) NewForwarder(worker int) *Forwarder {
 	var seed [32]byte
 	crand.Read(seed[:]) // never fails (crypto/rand)
 	f := &Forwarder{
-		plane: p, table: p.Table, policy: p.Peers, conns: conns, queues: make([]*udp.Queue, len(conns)),
+		plane: p, table: p.Table, policy: p.Peers, worker: worker,
 		streams: make([]allocation.Stream, 0, queueStreams),
 		heads:   make([][maxDataHeader]byte, queueMessages),
 		ids:     rand.NewChaCha8(seed),
-		counts:  batchCounts{listeners: make([]listenerBatch, p.Listeners)},
-		stats:   stats{listeners: make([]listenerStats, p.Listeners)},
 	}
-	for i, c := range conns {
-		if c != nil {
-			f.queues[i] = udp.NewQueue(queueMessages)
-		}
-	}
+	f.takeSockets()
 	p.mu.Lock()
 	p.forwarders = append(p.forwarders, f)
 	p.mu.Unlock()
@@ -118,6 +115,9 @@ func (p *Plane) Retire(f *Forwarder) {
 // Begin starts a batch that was received at now.
 func (f *Forwarder) Begin(now allocation.Time) {
 	f.now, f.rules, f.media = now, f.policy.Set(), quality.Mode(f.plane.quality.Load())
+	if f.plane.sockets.Load() != f.sockets {
+		f.takeSockets()
+	}
 }
 
 // transactionID fills id with the next random transaction ID (RFC 8489 §5).

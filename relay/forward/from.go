@@ -79,7 +79,7 @@ func (f *Forwarder) from(tuple *allocation.FiveTuple, length int) *allocation.Al
 		}
 		f.client = a
 	}
-	f.counts.listeners[a.Client.Listener].clientIn.add(length)
+	f.of(a.Client.Listener).clientIn.add(length)
 	return a
 }
 

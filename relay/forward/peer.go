@@ -121,7 +121,7 @@ func (f *Forwarder) flushOutsideQueue(q *outsideQueue) {
 // FromPeer relays a datagram that a peer sent to the relayed transport address of to
 // (RFC 8656 §11.3).
 func (f *Forwarder) FromPeer(to *allocation.Allocation, peer netip.AddrPort, b []byte) {
-	f.counts.listeners[to.Client.Listener].peerIn.add(len(b))
+	f.of(to.Client.Listener).peerIn.add(len(b))
 	l := &f.inward
 	if l.to != to || l.sender != peer {
 		l.settle()

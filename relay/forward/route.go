@@ -60,7 +60,7 @@ func (f *Forwarder) relay(p packet) {
 		return
 	}
 	r.up.add(p.length)
-	f.counts.listeners[r.from.Client.Listener].peerOut.add(p.length)
+	f.of(r.from.Client.Listener).peerOut.add(p.length)
 	if r.media {
 		r.from.UpMedia.Observe(p.data(), int64(f.now)) // before a header is written over it
 	}
@@ -68,7 +68,7 @@ func (f *Forwarder) relay(p packet) {
 		f.toPeer(p)
 		return
 	}
-	f.counts.listeners[r.onward.to.Client.Listener].peerIn.add(p.length)
+	f.of(r.onward.to.Client.Listener).peerIn.add(p.length)
 	if f.toClient(&r.onward, p) {
 		f.counts.hairpin++
 	}
@@ -93,8 +93,8 @@ func (f *Forwarder) find(length int) bool {
 	}
 	if !to.Permitted(r.from.Relayed.Addr(), f.now) {
 		r.from.Up.Add(1, length)
-		f.counts.listeners[r.from.Client.Listener].peerOut.add(length)
-		f.counts.listeners[to.Client.Listener].peerIn.add(length)
+		f.of(r.from.Client.Listener).peerOut.add(length)
+		f.of(to.Client.Listener).peerIn.add(length)
 		f.dropDown(to, DropPeerNoPermission, length)
 		return false
 	}

@@ -47,7 +47,7 @@ func (c *plainCount) add(bytes int) {
 // stats are what others may read of a forwarder. One writer each, so that no
 // cache line is fought over.
 type stats struct {
-	listeners []listenerStats
+	listeners []*listenerStats // grows under Plane.mu
 	dropped   [drops]atomic.Uint64
 	hairpin   atomic.Uint64
 }
@@ -60,7 +60,7 @@ func (s *stats) publish(b *batchCounts) {
 		if *l == (listenerBatch{}) {
 			continue
 		}
-		to := &s.listeners[i]
+		to := s.listeners[i]
 		l.clientIn.publish(&to[ClientIn])
 		l.clientOut.publish(&to[ClientOut])
 		l.peerIn.publish(&to[PeerIn])
@@ -88,7 +88,7 @@ func (c *plainCount) publish(to *allocation.Counter) {
 
 // Totals are the counts of all forwarders since the start.
 type Totals struct {
-	Listeners []ListenerTotals // by listener
+	Listeners []ListenerTotals // by listener, of all that there have been
 	Dropped   [drops]uint64    // by Drop
 	Hairpin   uint64           // packets turned around inside the process
 }
@@ -98,7 +98,7 @@ type ListenerTotals [Directions]allocation.Count
 
 // Totals sums up what the forwarders have published, also those that were retired.
 func (p *Plane) Totals() Totals {
-	t := Totals{Listeners: make([]ListenerTotals, p.Listeners)}
+	t := Totals{Listeners: make([]ListenerTotals, len(*p.sockets.Load()))}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t.add(&p.retired)
@@ -109,6 +109,9 @@ func (p *Plane) Totals() Totals {
 }
 
 func (t *Totals) add(n *Totals) {
+	if more := len(n.Listeners) - len(t.Listeners); more > 0 {
+		t.Listeners = append(t.Listeners, make([]ListenerTotals, more)...)
+	}
 	for i := range n.Listeners {
 		for d, c := range n.Listeners[i] {
 			t.Listeners[i][d].Packets += c.Packets

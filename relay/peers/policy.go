@@ -191,6 +191,13 @@ func (p *Policy) publishLocked() {
 	p.current.Store(newSet(p.rules, p.own(), p.addresses))
 }
 
+// Renew makes the set anew, because Options.Own has more or less to tell.
+func (p *Policy) Renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.publishLocked()
+}
+
 // Set returns the set in force. It costs one atomic load.
 func (p *Policy) Set() *Set { return p.current.Load() }
 

@@ -100,15 +100,16 @@ type Listener struct {
 	inner   net.Listener
 	limits  Limits
 	handler Handler
-	closing chan struct{} // closed by the first Close
+	closing chan struct{} // closed by the first Retire or Close
 
 	stats Stats
 
 	running sync.WaitGroup // Serve and every reader; grows only under mu, while not closed
 
-	mu     sync.Mutex
-	conns  map[*Conn]struct{} // guarded by mu
-	closed bool               // guarded by mu
+	mu      sync.Mutex
+	conns   map[*Conn]struct{} // guarded by mu
+	retired bool               // guarded by mu
+	closed  bool               // guarded by mu
 }
 
 // Listen binds addr. An IPv6 address takes IPv6 clients only; port 0 picks a free one. Serve has to follow.
@@ -175,7 +176,7 @@ func (l *Listener) Connections() int {
 // the whole machine, so it counts, pauses and goes on.
 func (l *Listener) Serve() {
 	l.mu.Lock()
-	if l.closed {
+	if l.retired {
 		l.mu.Unlock()
 
 		return
@@ -237,12 +238,25 @@ func (l *Listener) forget(c *Conn, why CloseReason) {
 	l.mu.Unlock()
 }
 
+// Retire stops accepting; what has been accepted goes on until it ends. Close is due all the same.
+func (l *Listener) Retire() error {
+	l.mu.Lock()
+	first := !l.retired
+	l.retired = true
+	l.mu.Unlock()
+	if !first {
+		return nil
+	}
+	close(l.closing)
+	return l.inner.Close()
+}
+
 // Close stops accepting, ends every connection and returns when all goroutines of the listener are gone. It
 // must not be called from within a Session. Calling it again waits the same way.
 func (l *Listener) Close() error {
 	l.mu.Lock()
-	first := !l.closed
-	l.closed = true
+	first := !l.retired
+	l.retired, l.closed = true, true
 	conns := make([]*Conn, 0, len(l.conns))
 	for c := range l.conns {
 		conns = append(conns, c)

@@ -58,15 +58,14 @@ type Options struct {
 	// Own says which transport address of this host stands for a relayed one; nil: itself.
 	Own func(netip.AddrPort) netip.AddrPort
 
-	Listeners int                   // how many Traffic tells of
-	Log       logging.LeveledLogger // nil: silent
+	Log logging.LeveledLogger // nil: silent
 }
 
 // Connections are those of all TCP allocations of a server. Its methods may be called
 // from any goroutine.
 type Connections struct {
 	options Options
-	traffic []traffic // by allocation.Client.Listener
+	traffic trafficTable
 	running sync.WaitGroup
 
 	mu     sync.Mutex
@@ -103,8 +102,8 @@ func New(o Options) *Connections {
 		o.Own = func(a netip.AddrPort) netip.AddrPort { return a }
 	}
 	return &Connections{
-		options: o, traffic: make([]traffic, o.Listeners),
-		groups: make(map[netip.AddrPort]*group), ends: make(map[uint32]*end),
+		options: o,
+		groups:  make(map[netip.AddrPort]*group), ends: make(map[uint32]*end),
 	}
 }
 

@@ -102,7 +102,7 @@ func newServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &server{Connections: New(Options{Now: table.Now, Listeners: 1}), table: table}
+	return &server{Connections: New(Options{Now: table.Now}), table: table}
 }
 
 func (s *server) allocate(t *testing.T, c *control) *allocation.Allocation {

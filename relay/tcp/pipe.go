@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -127,39 +126,5 @@ func (l *link) copy(from, to *end, first []byte) error {
 		case err != nil:
 			return err
 		}
-	}
-}
-
-// traffic counts the bytes of one listener's clients.
-type traffic struct{ clientIn, clientOut, peerIn, peerOut atomic.Uint64 }
-
-// Traffic is how many bytes the clients of one listener have exchanged: from the clients
-// to the relay, back to them, and what the relay passed from and to their peers.
-type Traffic struct{ ClientIn, ClientOut, PeerIn, PeerOut uint64 }
-
-// Traffic reads the counters of a listener.
-func (c *Connections) Traffic(listener int) Traffic {
-	t := &c.traffic[listener]
-	return Traffic{t.clientIn.Load(), t.clientOut.Load(), t.peerIn.Load(), t.peerOut.Load()}
-}
-
-// count adds bytes that went from one end to the other. A stream has no packets.
-func (l *link) count(from, to *end, n int) {
-	if n <= 0 {
-		return
-	}
-	if from.group != nil {
-		a := from.group.allocation
-		a.Up.Add(0, n)
-		t := &l.connections.traffic[a.Client.Listener]
-		t.clientIn.Add(uint64(n))
-		t.peerOut.Add(uint64(n))
-	}
-	if to.group != nil {
-		a := to.group.allocation
-		a.Down.Add(0, n)
-		t := &l.connections.traffic[a.Client.Listener]
-		t.peerIn.Add(uint64(n))
-		t.clientOut.Add(uint64(n))
 	}
 }
