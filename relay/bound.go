@@ -3,6 +3,7 @@ package relay
 import (
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,8 @@ type socket struct {
 	flows  *secure.Flows
 	before forward.ListenerTotals // what was counted under its index when that was another socket's
 	tcp    tcp.Traffic            // likewise
+
+	reading sync.WaitGroup // loops that end with it
 
 	live  atomic.Int64  // allocations
 	total atomic.Uint64 // allocations since the start

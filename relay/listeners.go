@@ -237,24 +237,30 @@ func (s *Server) awaitRemoved(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case now := <-look.C:
-				for _, l := range s.giveUpEmpty(now) {
-					for _, k := range l.sockets {
-						k.close()
-					}
-					s.log.Infof("listener %s closed", l.Name)
-				}
+				s.closeEmpty(now)
 			}
 		}
 	}
 }
 
-// giveUpEmpty takes removed listeners whose last client has gone out of what the server listens on, and returns them.
-// Nobody can come in between: their gates are shut, and nothing is configured again meanwhile.
-func (s *Server) giveUpEmpty(now time.Time) (gone []*listening) {
+// closeEmpty closes removed listeners whose last client has gone. Nobody can come in between: their gates are shut, and
+// nothing is configured again before their ports are free.
+func (s *Server) closeEmpty(now time.Time) {
 	if !s.reload.TryLock() {
-		return nil // the next look will do
+		return // the next look will do
 	}
 	defer s.reload.Unlock()
+	for _, l := range s.giveUpEmpty(now) {
+		for _, k := range l.sockets {
+			k.close()
+			k.reading.Wait()
+		}
+		s.log.Infof("listener %s closed", l.Name)
+	}
+}
+
+// giveUpEmpty takes them out of what the server listens on, and returns them. It is for who holds reload.
+func (s *Server) giveUpEmpty(now time.Time) (gone []*listening) {
 	next := s.bound.Load().clone()
 	for _, l := range next.leaving {
 		switch {

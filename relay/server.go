@@ -186,7 +186,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.changing.Lock()
 	s.runs = true
 	if s.relayed != nil {
-		s.runLoops(slices.DeleteFunc(slices.Clone(s.relayed.loops), func(l *udpLoop) bool { return l.conn != nil }))
+		s.runLoops(slices.DeleteFunc(slices.Clone(s.relayed.loops), func(l *udpLoop) bool { return l.conn != nil }), nil)
 	}
 	for k := range s.bound.Load().each {
 		s.serve(k)
@@ -229,7 +229,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // serve starts what reads from a socket.
 func (s *Server) serve(k *socket) {
-	s.runLoops(k.loops)
+	s.runLoops(k.loops, &k.reading)
 	if k.stream != nil {
 		s.running.Go(k.stream.Serve)
 	}
@@ -244,10 +244,15 @@ func (s *Server) serve(k *socket) {
 	}
 }
 
-// runLoops starts loops. What they have counted stays when they have ended.
-func (s *Server) runLoops(loops []*udpLoop) {
+// runLoops starts loops, of which those that don't stay are in group until they have ended. What they have counted stays.
+func (s *Server) runLoops(loops []*udpLoop, group *sync.WaitGroup) {
 	if len(loops) == 0 {
 		return
+	}
+	for _, l := range loops {
+		if !l.stays {
+			group.Add(1)
+		}
 	}
 	s.running.Go(func() {
 		defer lend(len(loops))()
@@ -256,6 +261,9 @@ func (s *Server) runLoops(loops []*udpLoop) {
 			running.Go(func() {
 				l.run()
 				s.plane.Retire(l.forwarder)
+				if !l.stays {
+					group.Done()
+				}
 			})
 		}
 		running.Wait()

@@ -85,11 +85,18 @@ var nextPort uint16 = 1000
 
 func (r *rig) endpoint(t testing.TB, server *udp.Conn, stream bool) *endpoint {
 	t.Helper()
+	return r.endpointAt(t, server, 0, stream)
+}
+
+// endpointAt makes a client of the listener with a number.
+func (r *rig) endpointAt(t testing.TB, server *udp.Conn, listener int32, stream bool) *endpoint {
+	t.Helper()
 	e := &endpoint{}
 	request := allocation.Request{
 		FiveTuple: allocation.FiveTuple{Server: server.LocalAddr()},
 		User:      "user", Family: allocation.IPv4, Lifetime: allocation.DefaultLifetime,
 	}
+	request.Client.Listener = listener
 	if stream {
 		nextPort++
 		e.stream = &recorder{frame: make([]byte, 0, 1<<17)}
