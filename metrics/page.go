@@ -227,7 +227,7 @@ func writeProcess(m *markup, o Process) {
 <tbody>
 `)
 	for i, l := range o.Listeners {
-		m.put(`<tr><th scope="row">%v</th><td>%v</td><td>%v</td><td title="%v">%v</td>`, l.Name, l.Address, l.Public, l.Fault, l.Offload)
+		m.put(`<tr><th scope="row">%v</th><td>%v</td><td>%v</td><td title="%v">%v</td>`, l.Label(), l.Address, l.Public, l.Fault, l.Offload)
 		if i > 0 && l.Name == o.Listeners[i-1].Name { // the other family of one listener, whose counts are above
 			m.put(`<td colspan="6"></td></tr>` + "\n")
 			continue

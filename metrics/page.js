@@ -197,7 +197,7 @@ function overview() {
     $("draining").hidden = !p.drain.draining;
     if (p.drain.draining) $("draining").textContent = `Draining: no new allocations; what is left ends in ${lasting(p.drain.remaining)} at the latest.`;
     if ($("drain")) $("drain").hidden = p.drain.draining;
-    fill($("listeners").tBodies[0], p.listeners.map((l, i) => make("tr", {}, th(l.name), td(l.address), td(l.public), bad(td(l.offload, l.fault), l.fault),
+    fill($("listeners").tBodies[0], p.listeners.map((l, i) => make("tr", {}, th(l.removed ? l.name + " (removed)" : l.name), td(l.address), td(l.public), bad(td(l.offload, l.fault), l.fault),
       // Of the other family of one listener the counts are above.
       ...(i > 0 && l.name === p.listeners[i - 1].name ? [make("td", { colspan: "6" })] : [num(count(l.allocations)), num(count(l.created)),
         ...[0, 3, 2, 1].map((d) => num(count(l.traffic[d].packets), size(l.traffic[d].bytes)))]))), 10);

@@ -64,10 +64,7 @@ func (s *statusReader) process(n relay.Snapshot) Process {
 	}
 	for _, l := range s.source.ListenerInfos() {
 		c := counts[label(l.Name)]
-		b := Bound{
-			Listener: Listener{Name: l.Name, Scheme: l.Scheme, Address: l.Address, Public: l.Public, Allocations: c.Allocations},
-			Created:  c.Created,
-		}
+		b := Bound{Listener: listenerOf(l, c.Allocations), Created: c.Created}
 		for d, t := range c.Traffic {
 			b.Traffic[d] = traffic(t)
 		}
@@ -149,9 +146,13 @@ func (s *sampler) take(n relay.Snapshot, now time.Time) (sample Sample, ok bool)
 			At: now.UnixMilli(), Allocations: n.Allocations, CPU: (cpu - s.cpu) / seconds, Memory: memory,
 			Dropped: rates(s.before.Dropped, n.Dropped, seconds), Refused: rates(s.before.AuthFailures, n.AuthFailures, seconds),
 		}
-		for i, l := range n.Listeners {
+		before := make(map[string]relay.ListenerCounts, len(s.before.Listeners))
+		for _, l := range byName(s.before.Listeners) {
+			before[l.Name] = l
+		}
+		for _, l := range byName(n.Listeners) {
 			for d, t := range l.Traffic {
-				was := s.before.Listeners[i].Traffic[d]
+				was := before[l.Name].Traffic[d] // of a new one nothing
 				sample.Bits[d] += 8 * float64(t.Bytes-min(was.Bytes, t.Bytes)) / seconds
 				sample.Packets[d] += float64(t.Packets-min(was.Packets, t.Packets)) / seconds
 			}

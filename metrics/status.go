@@ -41,6 +41,20 @@ type Listener struct {
 	Public  netip.AddrPort `json:"public"`  // what clients connect to
 	// Allocations are the live ones of the whole listener, which may be bound to more than one address.
 	Allocations int `json:"allocations"`
+	// Removed: a reload took it away; it takes no new clients, and goes when the last one has.
+	Removed bool `json:"removed,omitempty"`
+}
+
+func listenerOf(l relay.ListenerInfo, allocations int) Listener {
+	return Listener{Name: l.Name, Scheme: l.Scheme, Address: l.Address, Public: l.Public, Allocations: allocations, Removed: l.Removed}
+}
+
+// Label is the name as tables show it.
+func (l *Listener) Label() string {
+	if l.Removed {
+		return l.Name + " (removed)"
+	}
+	return l.Name
 }
 
 // Allocation is a live allocation.
@@ -186,7 +200,7 @@ func (s *statusReader) read(q query, n relay.Snapshot) Status {
 		live[l.Name] += l.Allocations
 	}
 	for i, l := range infos {
-		status.Listeners[i] = Listener{Name: l.Name, Scheme: l.Scheme, Address: l.Address, Public: l.Public, Allocations: live[l.Name]}
+		status.Listeners[i] = listenerOf(l, live[l.Name])
 	}
 	chosen := oldest{limit: q.limit}
 	if q.limit > 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/signal"
@@ -170,18 +171,36 @@ func (r *reloader) attemptLocked() ([]string, error) {
 	if len(changed) == 0 {
 		return nil, nil
 	}
-	if err := r.work.reload(config); errors.Is(err, relay.ErrNeedsSockets) {
-		place := next.originOf("peers")
-		if place == "default" {
-			place = next.originOf("peers-file")
-		}
-		return nil, faults{{place, "peers beyond this server are allowed, and it was started without any, which needs a restart", "restart the server, or undo the change"}}
-	} else if err != nil {
-		return nil, err
+	if err := r.work.reload(config); err != nil {
+		return nil, next.placed(err)
 	}
 	r.tried, r.taken = now, now
 	r.commit(next, changed)
 	return changed, nil
+}
+
+// placed says of what relay.Server.Reload refused where it is written.
+func (s *Settings) placed(err error) error {
+	const remedy = "restart the server, or undo the change"
+	if errors.Is(err, relay.ErrNeedsSockets) {
+		place := s.originOf("peers")
+		if place == "default" {
+			place = s.originOf("peers-file")
+		}
+		return faults{{place, "peers beyond this server are allowed, and it was started without any, which needs a restart", remedy}}
+	}
+	var all []error
+	for _, single := range unjoin(err) {
+		var unbound *relay.ListenerError
+		switch {
+		case errors.As(single, &unbound):
+			single = fmt.Errorf("%s: %w", s.Listen[unbound.Index].from, single)
+		case errors.Is(single, relay.ErrDiscovery):
+			single = fault{s.originOf("listen"), "the listener that nat-discovery-address goes by has changed, which needs a restart", remedy}
+		}
+		all = append(all, single)
+	}
+	return errors.Join(all...)
 }
 
 // config is what a relay needs of next.
@@ -205,7 +224,7 @@ func (r *reloader) commit(next *Settings, changed []string) {
 		r.admin.SetToken(next.AdminToken)
 		r.admin.SetAllocationSeries(next.MetricsAllocations)
 	}
-	forICE := func(name string) bool { return strings.HasPrefix(name, "ice-") }
+	forICE := func(name string) bool { return name == "listen" || strings.HasPrefix(name, "ice-") }
 	if r.ice != nil && slices.ContainsFunc(changed, forICE) {
 		if err := r.ice.set(next, r.work); err != nil {
 			r.own.Errorf("the ICE service goes on as it was: %v", err)

@@ -9,7 +9,7 @@ import (
 // reloadable are the settings that a running server takes over. Every other one needs a restart: a setting that nobody
 // has thought about here is refused, not ignored.
 var reloadable = []string{
-	"tls-cert", "tls-key", "peers", "peers-file",
+	"listen", "tls-cert", "tls-key", "peers", "peers-file",
 	"user", "users-file", "secret", "secrets-file", "enforce-expiry", "oauth-keys-file",
 	"user-quota", "total-quota", "admin-token", "admin-token-file", "metrics-allocations",
 	"ice-url", "ice-key", "ice-allow-origin", "ice-max-ttl", "ice-rate",
@@ -23,6 +23,8 @@ func (s *Settings) changesSince(before *Settings) (names []string, found faults)
 		row := &settingsTable[i]
 		switch {
 		case slices.EqualFunc(s.given[row.name], before.given[row.name], func(a, b value) bool { return a.text == b.text }):
+		case row.name == "listen" && s.ListenNone != before.ListenNone:
+			found = append(found, fault{s.originOf(row.name), "a relay is taken away or added, which needs a restart", "restart the server, or undo the change"})
 		case slices.Contains(reloadable, row.name):
 			names = append(names, row.name)
 		default:

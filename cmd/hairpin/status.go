@@ -214,7 +214,7 @@ func showTable(w io.Writer, answer []byte, now time.Time) error {
 	}
 	listeners := [][]string{{"LISTENER", "ADDRESS", "PUBLIC ADDRESS"}}
 	for _, l := range report.Listeners {
-		listeners = append(listeners, []string{l.Name, l.Address.String(), l.Public.String()})
+		listeners = append(listeners, []string{l.Label(), l.Address.String(), l.Public.String()})
 	}
 	allocations := [][]string{{"ID", "USER", "CLIENT", "LISTENER", "RELAYED ADDRESS", "AGE", "EXPIRES IN", "PEERS", "CHANNELS", "FROM CLIENT", "TO CLIENT", "DROPPED"}}
 	for _, a := range report.Allocations {
