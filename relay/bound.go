@@ -55,7 +55,7 @@ type socket struct {
 	before forward.ListenerTotals // what was counted under its index when that was another socket's
 	tcp    tcp.Traffic            // likewise
 
-	reading sync.WaitGroup // loops that end with it
+	reading sync.WaitGroup // loops that end when it is closed
 
 	live  atomic.Int64  // allocations
 	total atomic.Uint64 // allocations since the start

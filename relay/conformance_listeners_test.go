@@ -437,6 +437,37 @@ func TestListenerRemovedFromUnderMoves(t *testing.T) {
 	s.gone(t, "one")
 }
 
+// The same of one that is behind load balancers for datagrams.
+func TestListenerOfFlowsComesAndGoes(t *testing.T) {
+	s := changeable(t, conforming, func(c *relay.Config) {
+		onlyUDP(c)
+		c.ProxyTrusted = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+	})
+	first := s.Config.Listeners[0]
+	behind := relay.Listener{Scheme: "udp", Address: "127.0.0.2:0", Proxy: true, Name: "behind"}
+	for range 2 {
+		s.listenTo(t, first, behind)
+		a, b := s.through(t, "127.0.0.1", "first", client4, balancer4), s.call(t, overUDP)
+		joined(a, b)
+		talk(a, b)
+		s.listenTo(t, first)
+		c := s.through(t, "127.0.0.1", "first", netip.AddrPortFrom(client4.Addr(), 7), balancer4)
+		got := c.request(stun.MethodAllocate, udpTransport)
+		got.want(t, 300)
+		if to := got.alternates(t); len(to) != 1 || to[0] != s.at(t, overUDP) {
+			t.Errorf("sent to %v", to)
+		}
+		talk(a, b)
+		s.listenTo(t, behind, first)
+		c.allocate()
+		s.listenTo(t, first)
+		talk(a, b)
+		a.hangUp()
+		c.hangUp()
+		s.gone(t, "behind")
+	}
+}
+
 // A number that was a closed listener's goes to another one in time, whose packets are counted from none on.
 func TestListenerNumbersAreUsedAgain(t *testing.T) {
 	s := changeable(t, outgoing, onlyUDP)

@@ -237,7 +237,9 @@ func (s *Server) serve(k *socket) {
 		s.running.Go(k.dtls.Serve)
 	}
 	if k.flows != nil {
+		k.reading.Add(1)
 		s.running.Go(func() {
+			defer k.reading.Done()
 			defer lend(1)()
 			k.flows.Serve()
 		})
