@@ -17,7 +17,7 @@
 // # Goroutines
 //
 //	udpLoop     one per CPU and UDP socket address, or per CPU if clients have peers outside and there is no such address;
-//	            starts with the server, or with its listener, in a group that has another goroutine wait for it;
+//	            starts with the server or with its listener, with one more that waits for those of its address;
 //	            ends when its socket, or what it polls, is closed
 //	reading     one per socket of a relayed transport address, only where many can't be polled (relayed.go); ends with it
 //	Serve       one per stream listener; ends when the listener is closed

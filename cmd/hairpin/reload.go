@@ -24,6 +24,10 @@ func reloadCommand() *cli.Command {
 		Description: "Asks the admin address of the server: HOST:PORT, else the one in the settings. The server reads its file again and takes over\n" +
 			"what has changed, without ending anything; flags and environment are still those of its start. If something is wrong, or needs\n" +
 			"a restart, nothing changes. SIGHUP does the same.\n\n" +
+			"These settings are taken over; every other one needs a restart:\n  " +
+			strings.Join(wrapText(strings.Join(reloadable, ", "), helpWidth), "\n  ") + "\n" +
+			"A listener that is taken out gets no new clients, which are sent to others, and is closed when its last client has gone.\n" +
+			"One that is new is bound first: a port in use refuses all of the reload.\n\n" +
 			"Exit code: 0 taken over, or nothing has changed; 1 no answer; 2 refused, with one line for each fault, or wrong usage.",
 		Flags:  settingFlags("config", "admin", "admin-token", "admin-token-file"),
 		Action: reload,

@@ -33,8 +33,8 @@ func serveCommand() *cli.Command {
 			"the values of a repeatable flag. Flags can be seen by other users of the host: prefer files for secrets.\n\n" +
 			"SIGTERM drains the server: it takes no new allocation, and ends when the last one has, or after --drain-timeout; a second\n" +
 			"signal ends it at once. SIGINT (Ctrl-C) ends it at once. Both with exit code 0. SIGHUP, hairpin reload and a change of the file\n" +
-			"have it take over what has changed in its settings, without ending anything. Exit code 2: something in the settings is wrong,\n" +
-			"one line for each fault. Exit code 1: the host refuses, such as for a port in use.",
+			"have it take over what has changed in its settings, listeners included, without ending anything (hairpin reload --help).\n\n" +
+			"Exit code 2: something in the settings is wrong, one line for each fault. Exit code 1: the host refuses, such as for a port in use.",
 		Flags:  settingFlags(),
 		Action: serve,
 	}
