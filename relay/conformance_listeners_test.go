@@ -97,6 +97,19 @@ func (c *caller) hangUp() {
 	c.request(stun.MethodRefresh, lifetime(0)).want(c.t, 0)
 }
 
+// dismissAllBut closes the sockets of all callers but these.
+func (s *served) dismissAllBut(kept ...*caller) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns = slices.DeleteFunc(s.conns, func(conn net.Conn) bool {
+		if slices.ContainsFunc(kept, func(c *caller) bool { return c.conn == conn }) {
+			return false
+		}
+		conn.Close()
+		return true
+	})
+}
+
 func onlyUDP(c *relay.Config) {
 	c.Listeners = []relay.Listener{{Scheme: "udp", Address: "127.0.0.1:0"}}
 }
@@ -242,7 +255,7 @@ func TestListenerComesBack(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			s := changeable(t, conforming, onlyUDP)
 			first := s.Config.Listeners[0]
-			held, err := net.Listen("tcp", "127.0.0.1:0")
+			held, err := net.Listen("tcp", "127.0.0.2:0") // where no client's socket can take the port meanwhile
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -277,6 +290,18 @@ func TestListenerComesBack(t *testing.T) {
 			}
 			s.listenTo(t, first)
 			talk(a, b)
+			if scheme == "tcp" || scheme == "tls" { // the port is free for any kind
+				both := relay.Listener{Scheme: "tcp+tls", Address: again.Address}
+				s.listenTo(t, first, both)
+				for _, plain := range []string{"tcp", "tls"} {
+					s.callAt(t, plain, at, netip.AddrPort{}).allocate()
+				}
+				talk(a, b)
+				s.dismissAllBut(a, b)
+				s.listenTo(t, first)
+				s.gone(t, "tcp+tls://"+again.Address)
+				talk(a, b)
+			}
 			a.hangUp()
 			a.conn.Close()
 			s.gone(t, "again")
@@ -302,7 +327,7 @@ func TestListenerRefused(t *testing.T) {
 	joined(a, b)
 	free := []net.Listener{}
 	for range 2 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", "127.0.0.2:0")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,8 @@ var ErrNeedsSockets = errors.New("peers: rules beyond loop need a restart: witho
 //
 // A listener that is no longer there takes no new allocation, and no new connection: an Allocate is answered with the
 // address of another listener or server (300), else with 508. It is closed when its last client has gone; for UDP and
-// DTLS it serves again when it comes back before. What is bound is a listener with all its fields, so one that has only
+// DTLS it serves again when it comes back before. A new data connection of a TCP allocation (RFC 6062) has to come by another
+// listener meanwhile. What is bound is a listener with all its fields, so one that has only
 // some others than before is another one, and its port not free.
 //
 // It may be called by any goroutine; two calls come one after the other.

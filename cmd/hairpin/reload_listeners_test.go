@@ -17,7 +17,8 @@ import (
 	"github.com/hairpin-turn/hairpin/metrics"
 )
 
-// relisting is a relay whose listeners tests write anew.
+// relisting is a relay whose listeners tests write anew. They are at 127.0.0.2, where no client's socket can have taken their
+// port while nobody listened.
 type relisting struct {
 	*settled
 	ports []string // free ones, for UDP and TCP
@@ -28,7 +29,7 @@ func startRelisting(t *testing.T, base string, ports int) *relisting {
 	t.Helper()
 	free := freePorts(t, ports+1)
 	admin := "127.0.0.1:" + free[ports]
-	s := &relisting{&settled{dir: t.TempDir(), server: &server{at: "127.0.0.1:" + free[0], admin: admin}}, free[:ports]}
+	s := &relisting{&settled{dir: t.TempDir(), server: &server{at: "127.0.0.2:" + free[0], admin: admin}}, free[:ports]}
 	s.file = filepath.Join(s.dir, "hairpin.yaml")
 	s.base = fmt.Sprintf("admin: %s\nuser: [%q]\n%s", admin, aliceToo, base)
 	write(t, s.file, s.base+s.listeners("udp:0"))
@@ -46,7 +47,7 @@ func (s *relisting) listeners(list ...string) string {
 	for _, l := range list {
 		scheme, rest, _ := strings.Cut(l, ":")
 		number, more := int(rest[0]-'0'), rest[1:]
-		text += fmt.Sprintf("  - %q\n", scheme+"://127.0.0.1:"+s.ports[number]+more)
+		text += fmt.Sprintf("  - %q\n", scheme+"://127.0.0.2:"+s.ports[number]+more)
 	}
 	return text
 }
@@ -57,7 +58,7 @@ func (s *relisting) listens(t *testing.T, list ...string) {
 	s.takes(t, s.listeners(list...), "listen")
 }
 
-func (s *relisting) address(number int) string { return "127.0.0.1:" + s.ports[number] }
+func (s *relisting) address(number int) string { return "127.0.0.2:" + s.ports[number] }
 
 // has says whether an address below the admin one tells of something.
 func (s *relisting) has(t *testing.T, path, what string) bool {
@@ -169,12 +170,19 @@ func TestReloadListeners(t *testing.T) {
 	must(t, both.end())
 	s.goes(t, first)
 	s.goes(t, second)
-	for n := range 2 {
-		conn, err := net.ListenPacket("udp", s.address(n))
-		if err != nil {
-			t.Fatal("the port of a listener that is closed is taken: ", err)
+	for n := range 2 { // told of no longer, it is about to be closed
+		again := time.NewTicker(time.Millisecond)
+		for deadline := time.Now().Add(patience / 3); ; <-again.C {
+			conn, err := net.ListenPacket("udp", s.address(n))
+			if err == nil {
+				conn.Close()
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the port of a listener that is closed is taken: ", err)
+			}
 		}
-		conn.Close()
+		again.Stop()
 	}
 	s.listens(t, "udp:0")
 	if !s.has(t, "/metrics", fmt.Sprintf("hairpin_allocations_total{listener=%q} 0\n", first)) {
@@ -206,7 +214,7 @@ func TestReloadListenersRefused(t *testing.T) {
 		stderr        []string
 	}{
 		{"in use", s.listeners("tcp:2", "udp:3") + "user-quota: 1\n",
-			[]string{at(5) + "listener udp://" + s.address(3) + ": port " + s.ports[3] + " of 127.0.0.1 is in use"}},
+			[]string{at(5) + "listener udp://" + s.address(3) + ": port " + s.ports[3] + " of 127.0.0.2 is in use"}},
 		{"no certificate", s.listeners("dtls:0") + "user-quota: 1\n", []string{at(4) + "\"dtls://" + s.address(0) + "\" needs a certificate"}},
 		{"every address", "listen: [\"udp://:" + s.ports[0] + "\"]\n", []string{at(3) + "listener udp://:" + s.ports[0] + ": port " + s.ports[0] + " of 0.0.0.0 is that of udp://" + s.address(0) + ", which this server serves until its last client has gone"}},
 		{"none", "listen: [none]\nice: 127.0.0.1:" + s.ports[1] + "\nice-url: [turn:a]\n", []string{at(3) + "a relay is taken away or added, which needs a restart", "ice has changed, which needs a restart"}},
@@ -253,7 +261,7 @@ func TestReloadListenersTurnutils(t *testing.T) {
 	s.takes(t, s.listeners("udp:0", "udp:1", "tcp:1", "tls:2", "dtls:2", "tcp+tls:3")+keys, "listen, tls-cert, tls-key")
 	uclient := func(n int, flags string) *uclient {
 		flags += " -y -c -u " + phoneUser + " -w " + phonePassword + " -m 4 -n 100 -l 200 -z 5 -i " + own.certFile + " -k " + own.keyFile
-		return startUclient(t, program, patience, append(strings.Fields(flags), "-p", s.ports[n], "127.0.0.1")...)
+		return startUclient(t, program, patience, append(strings.Fields(flags), "-p", s.ports[n], "127.0.0.2")...)
 	}
 	var runs []func()
 	begin := func(n int, flags string) {
