@@ -5,6 +5,8 @@
 //	                                                 │
 //	                        /metrics /healthz /readyz pass it always
 //
-// It owns nothing but the process's exposition: all numbers come from a Source and are read anew for each request. It
-// changes nothing in the relay but that POST /drain has it drain and POST /end ends an allocation, knows no secret but its own token, and has no goroutine but one that makes events while pages are open (live.go).
+// It owns nothing but the process's exposition: all numbers come from a Source and are read anew for each request. It changes
+// nothing in the relay but that POST /drain has it drain, POST /reload read its settings again and POST /end ends an allocation,
+// knows no secret but its own token, and has no goroutines but one that makes events while pages are open and one that keeps
+// the last hour for those that are yet to come (live.go).
 package metrics

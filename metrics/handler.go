@@ -99,7 +99,11 @@ type Handler struct {
 	live   *live
 }
 
-// Close ends the streams of events to open pages, which would go on for ever otherwise.
+// Record begins to keep what the status page plots, every ten seconds and for an hour, so that a page begins with the time
+// before it was opened. Close ends it.
+func (h *Handler) Record() { h.live.remember() }
+
+// Close ends Record, and the streams of events to open pages, which would go on for ever otherwise.
 func (h *Handler) Close() { h.live.Close() }
 
 // SetToken replaces Options.Token, for the next request on.

@@ -12,6 +12,8 @@ const (
 	liveInterval = time.Second // between two events
 	livePages    = 64          // that get events; others are told to come again
 	liveHistory  = 300         // samples that a page begins with, if pages were open by then
+	pastInterval = 10 * time.Second
+	pastHistory  = 360 // samples of the past, an hour
 	liveWrite    = 10 * time.Second
 )
 
@@ -19,6 +21,7 @@ const (
 type event struct {
 	Process Process  `json:"process"`
 	Samples []Sample `json:"samples"` // with the first event all that there are, then the latest
+	Past    []Sample `json:"past"`    // the same, of pastInterval each
 }
 
 // live sends events to open pages (Server-Sent Events). One goroutine makes them for all, while there is a page, and
@@ -26,22 +29,26 @@ type event struct {
 //
 //	first page ──► produce: every second ──► latest ──► each page's own goroutine, net/http's
 //	last page gone, Close ──► it ends
+//
+// Another one, slow, keeps the last hour for pages that are yet to come.
 type live struct {
-	status  *statusReader
-	sampler *sampler
-	ended   sync.WaitGroup // produce
+	status *statusReader
+	ended  sync.WaitGroup // produce, remember
 
 	mu      sync.Mutex
 	pages   int
 	closed  chan struct{} // by Close
 	stop    chan struct{} // ends produce; nil: it isn't running
+	sampler *sampler      // makes history; nil: no page is open
 	history []Sample
+	past    []Sample
+	fresh   []Sample      // of past, not in an event yet
 	latest  []byte        // event
 	changed chan struct{} // closed when latest is another
 }
 
 func newLive(s *statusReader) *live {
-	return &live{status: s, sampler: newSampler(), closed: make(chan struct{}), changed: make(chan struct{})}
+	return &live{status: s, closed: make(chan struct{}), changed: make(chan struct{})}
 }
 
 // Close ends all streams of events and waits for their maker. Pages that ask again are refused.
@@ -78,12 +85,13 @@ func (l *live) enter() (first []byte, ok bool) {
 	}
 	l.pages++
 	if l.stop == nil {
-		l.tickLocked(time.Now()) // to have something to compare with
+		l.sampler, l.history = newSampler(liveInterval), nil // what went before has a gap, which past fills
+		l.tickLocked(time.Now())                             // to have something to compare with
 		l.stop = make(chan struct{})
 		l.ended.Add(1)
 		go l.produce(l.stop)
 	}
-	return encode(event{l.status.process(l.status.source.Snapshot()), l.history}), true
+	return encode(event{l.status.process(l.status.source.Snapshot()), l.history, l.past}), true
 }
 
 func (l *live) leave() {
@@ -113,23 +121,61 @@ func (l *live) produce(stop <-chan struct{}) {
 
 func (l *live) tickLocked(now time.Time) {
 	n := l.status.source.Snapshot()
-	e := event{Process: l.status.process(n), Samples: []Sample{}}
+	e := event{Process: l.status.process(n), Past: l.fresh}
+	l.fresh = nil
 	if sample, ok := l.sampler.take(n, now); ok {
-		e.Samples = append(e.Samples, sample)
-		if len(l.history) == liveHistory {
-			l.history = append(l.history[:0:0], l.history[1:]...)
-		}
-		l.history = append(l.history, sample)
+		e.Samples = []Sample{sample}
+		l.history = appendSample(l.history, sample, liveHistory)
 	}
 	l.latest = encode(e)
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
+// remember begins to keep samples of the past, until Close.
+func (l *live) remember() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.closed:
+		return
+	default:
+	}
+	l.ended.Go(func() {
+		ticker := time.NewTicker(pastInterval)
+		defer ticker.Stop()
+		sampler, now := newSampler(pastInterval), time.Now()
+		for {
+			sample, ok := sampler.take(l.status.source.Snapshot(), now)
+			if ok {
+				l.mu.Lock()
+				l.past = appendSample(l.past, sample, pastHistory)
+				l.fresh = appendSample(l.fresh, sample, 1)
+				l.mu.Unlock()
+			}
+			select {
+			case <-l.closed:
+				return
+			case now = <-ticker.C:
+			}
+		}
+	})
+}
+
+// appendSample appends to samples, of which there may be most.
+func appendSample(samples []Sample, sample Sample, most int) []Sample {
+	if len(samples) == most {
+		samples = append(samples[:0], samples[1:]...)
+	}
+	return append(samples, sample)
+}
+
 // encode writes an event as a stream has it (HTML, Server-sent events): JSON has no line ends.
 func encode(e event) []byte {
-	if e.Samples == nil {
-		e.Samples = []Sample{}
+	for _, samples := range []*[]Sample{&e.Samples, &e.Past} {
+		if *samples == nil {
+			*samples = []Sample{}
+		}
 	}
 	body, err := json.Marshal(e)
 	if err != nil {

@@ -124,7 +124,8 @@ func (p *pager) writeOverview(m *markup, o Process, q selection, t Table) {
 	m.put(`</p>
 </header>
 <main id="main">
-<section id="plots" aria-label="Plots of the last minutes" hidden></section>
+<form id="spans" hidden><label>plots of the last <select id="span"><option value="300">5 minutes</option><option value="3600">hour</option></select></label></form>
+<section id="plots" aria-label="Plots" hidden></section>
 `)
 	p.writeTable(m, q, t)
 	writeProcess(m, o)

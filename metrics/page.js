@@ -2,7 +2,8 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const LIMIT = 300; // points of a plot
+const LIMIT = 300, PAST = 360; // points of a plot: of the last ones, and of one in ten seconds
+let span = LIMIT; // seconds that plots show
 
 // ---- writing
 
@@ -68,7 +69,7 @@ const WIDTH = 400, HEIGHT = 110;
 // Plot draws lines over the last points. series: names; spell: writes a value.
 class Plot {
   constructor(title, spell, options = {}) {
-    this.title = title; this.spell = spell; this.least = options.least ?? 1; this.points = []; this.names = options.names ?? [];
+    this.title = title; this.spell = spell; this.least = options.least ?? 1; this.points = []; this.past = []; this.names = options.names ?? [];
     this.svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     this.top = make("span", { class: "top" });
     this.now = make("figcaption", {});
@@ -87,21 +88,24 @@ class Plot {
   }
   point(at) { this.at = at; this.draw(); }
   // add takes {at, values: {name: number}}.
-  add(at, values) {
-    this.points.push({ at, values });
-    if (this.points.length > LIMIT) this.points.shift();
+  add(at, values, past = false) {
+    const points = past ? this.past : this.points;
+    points.push({ at, values });
+    if (points.length > (past ? PAST : LIMIT)) points.shift();
     for (const name of Object.keys(values)) if (!this.names.includes(name)) this.names.push(name);
   }
   draw() {
-    const points = this.points;
-    const last = points.at(-1)?.at ?? 0, first = last - (LIMIT - 1) * 1000;
+    const last = this.points.at(-1)?.at ?? this.past.at(-1)?.at ?? 0, first = last - (span - 1) * 1000;
+    // An hour is of the past's points alone, five minutes are as far as there are others.
+    const begin = span > LIMIT ? last : this.points[0]?.at ?? last;
+    const points = [...this.past.filter((p) => p.at >= first && p.at < begin), ...this.points.filter((p) => p.at >= first && p.at >= begin)];
     let most = this.least;
     for (const p of points) for (const v of Object.values(p.values)) if (v > most) most = v;
     const x = (at) => ((at - first) / (last - first || 1)) * WIDTH, y = (v) => HEIGHT - 2 - (v / most) * (HEIGHT - 14);
     const lines = this.names.map((name, i) => {
       let d = "", before = null;
       for (const p of points) {
-        d += (before === null || p.at - before > 5000 ? "M" : "L") + x(p.at).toFixed(1) + " " + y(p.values[name] ?? 0).toFixed(1);
+        d += (before === null || p.at - before > 25000 ? "M" : "L") + x(p.at).toFixed(1) + " " + y(p.values[name] ?? 0).toFixed(1);
         before = p.at;
       }
       return make("path", { d, class: "s" + (i % 6) });
@@ -212,19 +216,22 @@ function overview() {
     for (const id of ["dropped", "refused", "discarded"])
       fill($(id), Object.keys(p[id]).sort().map((reason) => make("tr", {}, th(reason), num(count(p[id][reason])))));
   }
-  function showSamples(samples) {
-    for (const s of samples) {
-      plots.bits.add(s.at, { "from clients": s.bits[0], "to clients": s.bits[1] });
-      plots.packets.add(s.at, { "from clients": s.packets[0], "to clients": s.packets[1] });
-      plots.allocations.add(s.at, { "": s.allocations });
-      plots.dropped.add(s.at, s.dropped);
-      plots.refused.add(s.at, s.refused);
-      plots.cpu.add(s.at, { "": s.cpu });
-      plots.memory.add(s.at, { "": s.memory });
+  function showSamples(samples, past) {
+    for (const [s, before] of [...past.map((s) => [s, true]), ...samples.map((s) => [s, false])]) {
+      plots.bits.add(s.at, { "from clients": s.bits[0], "to clients": s.bits[1] }, before);
+      plots.packets.add(s.at, { "from clients": s.packets[0], "to clients": s.packets[1] }, before);
+      plots.allocations.add(s.at, { "": s.allocations }, before);
+      plots.dropped.add(s.at, s.dropped, before);
+      plots.refused.add(s.at, s.refused, before);
+      plots.cpu.add(s.at, { "": s.cpu }, before);
+      plots.memory.add(s.at, { "": s.memory }, before);
     }
     if (samples.length) { ahead = samples.at(-1).at - Date.now(); if (Math.abs(ahead) < 2000) ahead = 0; }
-    if (!document.hidden) for (const p of Object.values(plots)) p.draw();
+    drawPlots();
   }
+  const drawPlots = () => { if (!document.hidden) for (const p of Object.values(plots)) p.draw(); };
+  $("spans").hidden = false;
+  $("span").addEventListener("change", () => { span = Number($("span").value); drawPlots(); });
 
   // The stream renews itself after an error of the network, but not after an answer that refuses it.
   let first = true;
@@ -232,10 +239,10 @@ function overview() {
     const stream = new EventSource("live");
     stream.onmessage = (e) => {
       const event = JSON.parse(e.data);
-      if (first) for (const p of Object.values(plots)) p.points = [];
+      if (first) for (const p of Object.values(plots)) { p.points = []; p.past = []; }
       first = false;
       showProcess(event.process);
-      showSamples(event.samples);
+      showSamples(event.samples, event.past);
       say("live");
     };
     stream.onopen = () => { first = true; };

@@ -238,8 +238,34 @@ func TestLaterPage(t *testing.T) {
 		time.Sleep(2 * liveHistory * liveInterval)
 		last, _ := openPage(t, h)
 		synctest.Wait()
-		if first := <-last.events; len(first.Samples) != liveHistory {
-			t.Errorf("after a while there are %d samples", len(first.Samples))
+		if first := <-last.events; len(first.Samples) != liveHistory || len(first.Past) != 0 {
+			t.Errorf("after a while there are %d samples, and %d of the past", len(first.Samples), len(first.Past))
+		}
+		h.Close()
+	})
+}
+
+// A page begins with the time before it was opened, and goes on with it.
+func TestPast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHandler(newFake("alice"), open)
+		h.Record()
+		time.Sleep(2*pastHistory*pastInterval + time.Millisecond)
+		page, _ := openPage(t, h)
+		synctest.Wait()
+		if first := <-page.events; len(first.Past) != pastHistory || len(first.Samples) != 0 || first.Past[0].Allocations != 1 {
+			t.Errorf("it begins with %d samples and %d of the past", len(first.Samples), len(first.Past))
+		}
+		time.Sleep(pastInterval + liveInterval)
+		synctest.Wait()
+		past, samples := 0, 0
+		for range len(page.events) {
+			e := <-page.events
+			past += len(e.Past)
+			samples += len(e.Samples)
+		}
+		if past != 1 || samples < 10 || samples > 11 {
+			t.Errorf("%d more samples of the past, and %d others", past, samples)
 		}
 		h.Close()
 	})

@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -115,16 +114,17 @@ type Sample struct {
 
 // sampler makes samples of snapshots.
 type sampler struct {
+	interval time.Duration // that samples are to have
+
 	use *prometheus.Registry // what the process uses of the host
 
-	mu     sync.Mutex
 	at     time.Time
 	before relay.Snapshot
 	cpu    float64 // seconds
 }
 
-func newSampler() *sampler {
-	s := &sampler{use: prometheus.NewRegistry()}
+func newSampler(interval time.Duration) *sampler {
+	s := &sampler{interval: interval, use: prometheus.NewRegistry()}
 	s.use.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s
 }
@@ -132,14 +132,12 @@ func newSampler() *sampler {
 // take makes a sample; false: it is the first, or too close to the one before or too far from it for rates that mean
 // anything.
 func (s *sampler) take(n relay.Snapshot, now time.Time) (sample Sample, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	between := now.Sub(s.at)
-	if between < liveInterval/2 {
+	if between < s.interval/2 {
 		return sample, false // the maker was stopped and started: the next one will be a sample of a whole interval
 	}
 	cpu, memory := s.usage()
-	ok = !s.at.IsZero() && between < 5*liveInterval
+	ok = !s.at.IsZero() && between < 5*s.interval
 	if ok {
 		seconds := between.Seconds()
 		sample = Sample{

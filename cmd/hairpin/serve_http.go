@@ -101,6 +101,7 @@ func newAdmin(ctx context.Context, l net.Listener, s *Settings, w *work, again *
 			ErrorLog:          log.standard("admin"),
 		},
 	}
+	again.admin.Record()
 	side.server.RegisterOnShutdown(again.admin.Close)
 	return side
 }
