@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/control"
@@ -14,9 +15,10 @@ import (
 // Limits of the record. It is one for all allocations, so that those which nobody ever looks at cost nothing of their own.
 const (
 	historyStripes = 16
-	historyStripe  = 4096 // moments in a stripe, of some 140 bytes, made as they come; the oldest make room
-	historyShown   = 32   // of one allocation
-	historyAlike   = 8    // latest ones of an allocation among which the same again is looked for
+	historyStripe  = 4096 // moments in a stripe, of 80 bytes, made a chunk at a time as they come; the oldest make room
+	historyChunk   = 128
+	historyShown   = 32 // of one allocation
+	historyAlike   = 8  // latest ones of an allocation among which the same again is looked for
 )
 
 // Moment is something that happened to an allocation, once or several times alike.
@@ -33,18 +35,19 @@ type history struct{ stripes [historyStripes]historyOfSome }
 
 // historyOfSome is that of one allocation in so many as there are stripes.
 type historyOfSome struct {
-	mu      sync.Mutex
-	moments []moment          // a ring once it is full
-	count   uint64            // of all that there ever were: the number of the latest
-	latest  map[uint64]uint64 // by allocation, the number of its latest moment that is still there
+	mu     sync.Mutex
+	chunks [historyStripe / historyChunk]*[historyChunk]kept // of the ring
+	count  uint64                                            // of all that there ever were: the number of the latest
+	latest map[uint64]uint64                                 // by allocation, the number of its latest moment that is still there
 }
 
 // numbered returns a moment by its number; nil: it has made room for another, or the number is 0.
-func (s *historyOfSome) numbered(n uint64) *moment {
+func (s *historyOfSome) numbered(n uint64) *kept {
 	if n == 0 || s.count-n >= historyStripe {
 		return nil
 	}
-	return &s.moments[(n-1)%historyStripe]
+	at := (n - 1) % historyStripe
+	return &s.chunks[at/historyChunk][at%historyChunk]
 }
 
 // deed is what happened. Its zero value is none.
@@ -60,37 +63,83 @@ type deed struct {
 	more       uint16 // peers
 }
 
+// moment is a deed, once or several times alike.
 type moment struct {
 	deed
 	first, last allocation.Time
+	times       uint32
+}
+
+// kept is a moment as it is kept: there are a few of each allocation, so its size is a part of an allocation's.
+type kept struct {
+	packed
+	first, last allocation.Time
 	before      uint64 // number of the same allocation's moment before; 0: there was none
 	times       uint32
+}
+
+// packed is a deed in half of its bytes. Equal deeds are equal here, too.
+type packed struct {
+	lifetime   uint32 // seconds
+	allocation uint64
+	words      unique.Handle[words]
+	peer       [16]byte
+	port       uint16
+	code       uint16
+	channel    uint16
+	more       uint16
+}
+
+// words are the same for many deeds, and kept once.
+type words struct{ what, method, cause string }
+
+func (d *deed) pack() packed {
+	p := packed{
+		lifetime: uint32(d.lifetime / time.Second), allocation: d.allocation, words: unique.Make(words{d.what, d.method, d.cause}),
+		port: d.peer.Port(), code: d.code, channel: d.channel, more: d.more,
+	}
+	if d.peer.IsValid() {
+		p.peer = d.peer.Addr().As16()
+	}
+	return p
+}
+
+func (p *packed) unpack() deed {
+	w := p.words.Value()
+	d := deed{
+		allocation: p.allocation, what: w.what, method: w.method, cause: w.cause,
+		lifetime: time.Duration(p.lifetime) * time.Second, code: p.code, channel: p.channel, more: p.more,
+	}
+	if p.peer != [16]byte{} {
+		d.peer = netip.AddrPortFrom(netip.AddrFrom16(p.peer).Unmap(), p.port)
+	}
+	return d
 }
 
 func (h *history) add(d deed, now allocation.Time) {
 	s := &h.stripes[d.allocation%historyStripes]
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	p := d.pack()
 	latest := s.latest[d.allocation]
 	for n, i := s.numbered(latest), 0; n != nil && i < historyAlike; n, i = s.numbered(n.before), i+1 {
-		if n.deed == d {
+		if n.packed == p {
 			n.last = now
 			n.times++
 			return
 		}
 	}
-	m := moment{deed: d, first: now, last: now, before: latest, times: 1}
-	if s.count < historyStripe {
-		s.moments = append(s.moments, m)
-	} else {
+	m := kept{packed: p, first: now, last: now, before: latest, times: 1}
+	if s.count >= historyStripe {
 		number := s.count + 1 - historyStripe
-		oldest := s.numbered(number)
-		if s.latest[oldest.allocation] == number {
+		if oldest := s.numbered(number); s.latest[oldest.allocation] == number {
 			delete(s.latest, oldest.allocation)
 		}
-		*oldest = m
+	} else if s.count%historyChunk == 0 {
+		s.chunks[s.count/historyChunk] = new([historyChunk]kept)
 	}
 	s.count++
+	*s.numbered(s.count) = m
 	if s.latest == nil {
 		s.latest = make(map[uint64]uint64)
 	}
@@ -103,7 +152,7 @@ func (h *history) of(id uint64) (found []moment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for m := s.numbered(s.latest[id]); m != nil && len(found) < historyShown; m = s.numbered(m.before) {
-		found = append(found, *m)
+		found = append(found, moment{m.unpack(), m.first, m.last, m.times})
 	}
 	slices.Reverse(found)
 	return found

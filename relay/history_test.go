@@ -2,9 +2,11 @@ package relay
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // whats are an allocation's moments in one line.
@@ -40,6 +42,34 @@ func TestHistoryOfLongCalls(t *testing.T) {
 	}
 }
 
+// What is packed is unpacked as it was, and what differs in anything differs packed.
+func TestHistoryKeepsAll(t *testing.T) {
+	if size := unsafe.Sizeof(kept{}); size > 80 {
+		t.Errorf("a moment takes %d bytes", size)
+	}
+	seen := make(map[packed]bool)
+	deeds := []deed{
+		{allocation: 1, what: "bound"},
+		{allocation: 2, what: "bound"},
+		{allocation: 1, what: "ended"},
+		{allocation: 1, what: "ended", cause: "refresh"},
+		{allocation: 1, what: "refused", method: "refresh", cause: "stale nonce", code: 438},
+		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("198.51.100.7:9")},
+		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("198.51.100.7:10")},
+		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("[2001:db8::7]:9"), more: 3},
+		{allocation: 1, what: "bound", channel: 0x4FFF},
+		{allocation: 1, what: "refreshed", lifetime: time.Hour},
+		{allocation: 1, what: "refreshed", lifetime: 1<<32*time.Second - time.Second}, // a LIFETIME's largest
+	}
+	for _, d := range deeds {
+		p := d.pack()
+		if got := p.unpack(); got != d || seen[p] {
+			t.Errorf("%+v is unpacked as %+v, seen before: %v", d, got, seen[p])
+		}
+		seen[p] = true
+	}
+}
+
 // The record is bounded, whoever fills it, and what is left of an allocation is what came last.
 func TestHistoryIsBounded(t *testing.T) {
 	var h history
@@ -48,8 +78,8 @@ func TestHistoryIsBounded(t *testing.T) {
 		h.add(deed{allocation: n/2 + 1, what: []string{"created", "ended"}[n%2]}, 1)
 	}
 	for i := range h.stripes {
-		if s := &h.stripes[i]; len(s.moments) != historyStripe || len(s.latest) > historyStripe {
-			t.Fatalf("%d moments of %d allocations", len(s.moments), len(s.latest))
+		if s := &h.stripes[i]; len(s.latest) == 0 || len(s.latest) > historyStripe {
+			t.Fatalf("moments of %d allocations", len(s.latest))
 		}
 	}
 	if first, newest := whats(&h, 1), whats(&h, last); first != "[]" || newest != "[created×1 ended×1]" {
