@@ -206,7 +206,7 @@ func numeric(is bool) string {
 
 func writeRow(m *markup, r *Row) {
 	m.put(`<tr><th scope="row" class="n"><a href="?id=%v">%v</a></th><td class="user"><bdi>%v</bdi></td><td>%v</td><td>%v</td><td>%v</td>`,
-		r.ID, r.ID, r.User, r.Client, r.Listener, r.Relay)
+		r.ID, r.ID, r.User, r.Client, r.Listener, r.Relays())
 	m.put(`<td class="n">%v</td><td class="n">%v</td><td class="n" title="channels / permissions">%v / %v</td>`,
 		spellDuration(time.Since(r.Created)), spellDuration(time.Until(r.Expires)), r.Channels, r.Peers)
 	for _, side := range [...]struct {

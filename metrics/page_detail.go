@@ -39,7 +39,7 @@ func (p *pager) writeDetail(m *markup, id uint64, d Detail) {
 <dt>expires in</dt><dd id="expires">%v</dd>
 </dl>
 <section id="plots" aria-label="Plots since this page was opened" hidden></section>
-`, a.User, a.Client, a.Transport, a.Server, a.Listener, a.Relay, a.Created.Format(time.RFC3339), spellDuration(time.Until(a.Expires)))
+`, a.User, a.Client, a.Transport, a.Server, a.Listener, a.Relays(), a.Created.Format(time.RFC3339), spellDuration(time.Until(a.Expires)))
 	m.put(`<section aria-labelledby="traffic-title"><h2 id="traffic-title">Traffic</h2>
 <table><thead><tr><th scope="col">side</th><th scope="col" class="n">packets</th><th scope="col" class="n">bytes</th><th scope="col" class="n">dropped</th></tr></thead><tbody id="traffic">
 `)

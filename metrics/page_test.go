@@ -6,6 +6,7 @@ import (
 	"html"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -135,6 +136,31 @@ func TestDetail(t *testing.T) {
 	}
 	if response, _ := get(t, h, "/allocation?id=77", bearer("s3cret")); response.StatusCode != 404 {
 		t.Errorf("nobody's detail answers %d", response.StatusCode)
+	}
+}
+
+// Of a dual allocation both addresses are everywhere, and a channel to either leads to its partner.
+func TestDualIsShown(t *testing.T) {
+	f := newFake("alice", "bob")
+	f.allocations[1].Additional = netip.MustParseAddrPort("[2001:db8::2]:50007")
+	f.allocations[0].Channels = []*allocation.Channel{{Number: 0x4001, Peer: f.allocations[1].Additional}}
+	h := NewHandler(f, open)
+	const both = "192.0.2.1:50001 [2001:db8::2]:50007"
+	for target, want := range map[string]string{
+		"/": both, "/?id=2": both, "/?id=1": "<td>[2001:db8::2]:50007</td>",
+		"/table?filter=[2001:db8::2]": `"relay":"192.0.2.1:50001","additional_relay":"[2001:db8::2]:50007"`,
+		"/allocation?id=1":            `"peers":[{"id":2,"user":"bob","relay":"[2001:db8::2]:50007"`,
+		"/allocation?id=2":            `"additional_relay":"[2001:db8::2]:50007"`,
+		"/allocations":                `"additional_relay":"[2001:db8::2]:50007"`,
+	} {
+		if response, body := get(t, h, target); response.StatusCode != 200 || !strings.Contains(html.UnescapeString(body), want) {
+			t.Errorf("%s answers %d without %s:\n%s", target, response.StatusCode, want, body)
+		}
+	}
+	for series := range scrape(t, h) { // as ever
+		if strings.Contains(series, `allocation="2"`) && !strings.Contains(series, `relay="192.0.2.1:50001"`) && !strings.Contains(series, "stream") {
+			t.Errorf("%s", series)
+		}
 	}
 }
 

@@ -20,22 +20,23 @@ const (
 
 // Row is an allocation in the table.
 type Row struct {
-	ID        uint64         `json:"id"`
-	User      string         `json:"user"`
-	Listener  string         `json:"listener"`
-	Client    netip.AddrPort `json:"client"`
-	Relay     netip.AddrPort `json:"relay"`
-	Created   time.Time      `json:"created"`
-	Expires   time.Time      `json:"expires"`
-	Peers     int            `json:"peers"`    // permissions
-	Channels  int            `json:"channels"` //
-	ClientIn  Traffic        `json:"client_in"`
-	ClientOut Traffic        `json:"client_out"`
-	Dropped   uint64         `json:"dropped"`
-	In        float64        `json:"in"`        // bits per second from the client, since the reading before
-	Out       float64        `json:"out"`       // to the client
-	Loss      *float64       `json:"loss"`      // of the worst stream of media that comes in, 0 to 1; null: there is none
-	Jitter    *float64       `json:"jitter_ms"` // mean, of the worst stream
+	ID         uint64          `json:"id"`
+	User       string          `json:"user"`
+	Listener   string          `json:"listener"`
+	Client     netip.AddrPort  `json:"client"`
+	Relay      netip.AddrPort  `json:"relay"`                      // of a dual allocation that for IPv4
+	Additional *netip.AddrPort `json:"additional_relay,omitempty"` // that for IPv6 of a dual allocation
+	Created    time.Time       `json:"created"`
+	Expires    time.Time       `json:"expires"`
+	Peers      int             `json:"peers"`    // permissions
+	Channels   int             `json:"channels"` //
+	ClientIn   Traffic         `json:"client_in"`
+	ClientOut  Traffic         `json:"client_out"`
+	Dropped    uint64          `json:"dropped"`
+	In         float64         `json:"in"`        // bits per second from the client, since the reading before
+	Out        float64         `json:"out"`       // to the client
+	Loss       *float64        `json:"loss"`      // of the worst stream of media that comes in, 0 to 1; null: there is none
+	Jitter     *float64        `json:"jitter_ms"` // mean, of the worst stream
 }
 
 // readings shares what was read of all allocations among all who look: however many they are, the relay's tables are
@@ -79,7 +80,7 @@ func (r *readings) get() []Row {
 func newRow(a *relay.AllocationInfo) Row {
 	seen := sides(a.Counts)
 	row := Row{
-		ID: a.ID, User: a.User, Listener: a.Listener, Client: a.Client, Relay: a.Relayed,
+		ID: a.ID, User: a.User, Listener: a.Listener, Client: a.Client, Relay: a.Relayed, Additional: additional(a),
 		Created: wall(a.Created), Expires: wall(a.Expires), Peers: len(a.Permissions), Channels: len(a.Channels),
 		ClientIn: traffic(seen[forward.ClientIn]), ClientOut: traffic(seen[forward.ClientOut]),
 		Dropped: a.Counts.UpDropped.Packets + a.Counts.DownDropped.Packets,
@@ -95,6 +96,9 @@ func newRow(a *relay.AllocationInfo) Row {
 	})
 	return row
 }
+
+// Relays spells the relayed transport address as Allocation.Relays does.
+func (r *Row) Relays() string { return spellRelays(r.Relay, r.Additional) }
 
 func larger(a *float64, b float64) *float64 {
 	if a == nil || b > *a {
@@ -154,7 +158,7 @@ func (q *selection) matches(r *Row) bool {
 	if q.filter == "" {
 		return true
 	}
-	for _, text := range [...]string{r.User, r.Client.String(), r.Relay.String(), r.Listener} {
+	for _, text := range [...]string{r.User, r.Client.String(), r.Relays(), r.Listener} {
 		if strings.Contains(strings.ToLower(text), q.filter) {
 			return true
 		}

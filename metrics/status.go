@@ -113,6 +113,16 @@ type Dropped struct {
 	Bandwidth uint64 `json:"bandwidth"`
 }
 
+// Relays spells the relayed transport address or, of a dual allocation, both.
+func (a *Allocation) Relays() string { return spellRelays(a.Relay, a.Additional) }
+
+func spellRelays(relay netip.AddrPort, additional *netip.AddrPort) string {
+	if additional == nil {
+		return relay.String()
+	}
+	return relay.String() + " " + additional.String()
+}
+
 // query selects allocations.
 type query struct {
 	limit int
@@ -221,7 +231,7 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 	seen := sides(a.Counts)
 	out := Allocation{
 		ID: a.ID, User: a.User, Listener: a.Listener, Transport: a.Transport,
-		Client: a.Client, Server: a.Server, Relay: a.Relayed,
+		Client: a.Client, Server: a.Server, Relay: a.Relayed, Additional: additional(a),
 		Created: wall(a.Created), Expires: wall(a.Expires),
 		Permissions: make([]Permission, len(a.Permissions)),
 		Channels:    make([]Channel, len(a.Channels)),
@@ -231,9 +241,6 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 		},
 		Dropped:  Dropped{ClientIn: a.Counts.UpDropped.Packets, PeerIn: a.Counts.DownDropped.Packets},
 		Observed: a.Observed, Media: mediaOf(a), Streams: streamsOf(a),
-	}
-	if a.Additional.IsValid() {
-		out.Additional = &a.Additional
 	}
 	if b := a.BandwidthDropped; b != nil {
 		out.Dropped.Bandwidth = b.Up.Packets + b.Down.Packets
@@ -245,6 +252,14 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 		out.Channels[i] = Channel{Number: fmt.Sprintf("0x%04X", c.Number), Peer: c.Peer, Expires: wall(s.source.Wall(c.Expires()))}
 	}
 	return out
+}
+
+// additional is the second relayed transport address; nil: there is none.
+func additional(a *relay.AllocationInfo) *netip.AddrPort {
+	if !a.Additional.IsValid() {
+		return nil
+	}
+	return &a.Additional
 }
 
 func traffic(c allocation.Count) Traffic { return Traffic{Packets: c.Packets, Bytes: c.Bytes} }

@@ -109,7 +109,7 @@ type Detail struct {
 type Partner struct {
 	ID      uint64   `json:"id"`
 	User    string   `json:"user"`
-	Relay   string   `json:"relay"`
+	Relay   string   `json:"relay"`   // that the channel leads to
 	Streams []Stream `json:"streams"` // that it sends, to whomever
 }
 
@@ -141,8 +141,8 @@ func (t *tables) detail(id uint64) (d Detail, ok bool) {
 	d.Allocation = &a
 	source.Allocations(-1, func(other relay.AllocationInfo) bool {
 		for _, c := range info.Channels {
-			if c.Peer == other.Relayed && other.ID != id {
-				d.Peers = append(d.Peers, Partner{ID: other.ID, User: other.User, Relay: other.Relayed.String(), Streams: streamsOf(&other)})
+			if (c.Peer == other.Relayed || c.Peer == other.Additional) && other.ID != id {
+				d.Peers = append(d.Peers, Partner{ID: other.ID, User: other.User, Relay: c.Peer.String(), Streams: streamsOf(&other)})
 			}
 		}
 		return true

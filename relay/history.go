@@ -25,7 +25,7 @@ const (
 type Moment struct {
 	First, Last time.Time
 	Times       int
-	What        string // "created", "refreshed", "permitted", "bound", "refused" or "ended"
+	What        string // "created", "refreshed", "permitted", "bound", "refused", "reduced" (one of two relayed transport addresses ended) or "ended"
 	Detail      string // in words; nothing in it was chosen by a client but addresses and numbers
 }
 
@@ -55,8 +55,8 @@ type deed struct {
 	allocation uint64
 	what       string
 	method     string         // of a refusal
-	cause      string         // of a refusal or an end
-	peer       netip.AddrPort // the first
+	cause      string         // of a refusal, a reduction or an end
+	peer       netip.AddrPort // the first; of a reduction the relayed transport address that is given up
 	lifetime   time.Duration
 	code       uint16
 	channel    uint16
@@ -214,6 +214,8 @@ func (d *deed) detail() string {
 			text += " (" + peers + ")"
 		}
 		return text
+	case "reduced":
+		return d.peer.String() + " " + d.cause
 	case "ended":
 		return d.cause
 	}

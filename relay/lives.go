@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
@@ -42,11 +41,11 @@ func (s *Server) born(a *allocation.Allocation) {
 
 // relays is how a log line names the relayed transport addresses of an allocation.
 func relays(a *allocation.Allocation) string {
-	first, second := a.Half(allocation.IPv4), a.Half(allocation.IPv6)
-	if first == nil || second == nil {
-		return a.Relayed.String()
+	first, second := relayed(a)
+	if !second.IsValid() {
+		return first.String()
 	}
-	return first.Relayed.String() + "," + second.Relayed.String()
+	return first.String() + "," + second.String()
 }
 
 // moved logs that an allocation's client is at another five-tuple, and counts it there.
@@ -60,10 +59,19 @@ func (s *Server) moved(from, to *allocation.Allocation) {
 		to.ID, to.User, from.FiveTuple.Client, s.listenerName(to), to.FiveTuple.Client)
 }
 
-// closed has a half's socket polled no longer.
+// second is the other half of a dual allocation; nil: there never was one.
+func second(a *allocation.Allocation) *allocation.Allocation {
+	return a.Half(allocation.IPv4 + allocation.IPv6 - a.Family())
+}
+
+// closed has a half's socket polled no longer, and records that one of two has ended.
 func (s *Server) closed(a *allocation.Allocation) {
 	if a.Socket != nil {
 		s.relayed.forget(a)
+	}
+	if h := second(a); h != nil && h.Expires() != 0 {
+		s.history.add(deed{allocation: a.ID, what: "reduced", peer: a.Relayed, cause: a.Why().String()}, s.table.Now())
+		s.log.Infof("allocation %d reduced: why=%q user=%q relay=%s", a.ID, a.Why(), a.User, a.Relayed)
 	}
 }
 
@@ -77,10 +85,10 @@ func (s *Server) died(a *allocation.Allocation) {
 	s.lives.durations.observe(lived.Seconds(), nil)
 	up, down := s.lastReading(&a.UpMedia), s.lastReading(&a.DownMedia)
 	s.countStreams(a.ID, up, down)
-	if h := a.Half(allocation.IPv4 + allocation.IPv6 - a.Family()); h != nil {
+	if h := second(a); h != nil {
 		alsoUp, alsoDown := s.lastReading(&h.UpMedia), s.lastReading(&h.DownMedia)
 		s.countStreams(a.ID, alsoUp, alsoDown)
-		up, down = cmp.Or(up, alsoUp), cmp.Or(down, alsoDown)
+		up, down = together(up, alsoUp), together(down, alsoDown)
 	}
 	s.history.add(deed{allocation: a.ID, what: "ended", cause: a.Why().String()}, s.table.Now())
 	n := a.Counts()

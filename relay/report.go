@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"cmp"
+	"net/netip"
 	"time"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
@@ -13,10 +15,22 @@ import (
 
 // event says who an allocation belongs to.
 func (s *Server) event(kind events.Type, a *allocation.Allocation) *events.Event {
-	return &events.Event{
+	e := &events.Event{
 		Type: kind, Time: time.Now(), Allocation: a.ID, User: a.User, Listener: s.listenerName(a),
-		Transport: a.FiveTuple.Transport.String(), Client: a.FiveTuple.Client, Server: a.FiveTuple.Server, Relay: a.Relayed,
+		Transport: a.FiveTuple.Transport.String(), Client: a.FiveTuple.Client, Server: a.FiveTuple.Server,
 	}
+	e.Relay, e.AdditionalRelay = relayed(a)
+	return e
+}
+
+// relayed returns the relayed transport addresses that an allocation was given; the second one is invalid but for a dual
+// allocation's, for IPv6.
+func relayed(a *allocation.Allocation) (first, second netip.AddrPort) {
+	v4, v6 := a.Half(allocation.IPv4), a.Half(allocation.IPv6)
+	if v4 == nil || v6 == nil {
+		return a.Relayed, second
+	}
+	return v4.Relayed, v6.Relayed
 }
 
 // deathOf sums an allocation up.
@@ -31,6 +45,24 @@ func (s *Server) deathOf(a *allocation.Allocation, n allocation.Counts, lived ti
 		e.Quality = &events.Directed{FromClient: s.mediaOf(up), ToClient: s.mediaOf(down)}
 	}
 	return e
+}
+
+// together adds what was seen at one half of a dual allocation to what was seen at the other; either may be nil.
+func together(a, b *quality.Snapshot) *quality.Snapshot {
+	if a == nil || b == nil {
+		return cmp.Or(a, b)
+	}
+	for i, n := range b.Packets {
+		a.Packets[i] += n
+	}
+	for i, n := range b.RTCP {
+		a.RTCP[i] += n
+	}
+	a.Unconfirmed += b.Unconfirmed
+	a.Missed += b.Missed
+	a.Unreported += b.Unreported
+	a.Streams = append(a.Streams, b.Streams...)
+	return a
 }
 
 // lastReading reads one direction for the last time; nil: there was no RTP, or nobody looked.

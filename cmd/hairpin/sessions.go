@@ -115,7 +115,7 @@ func sessionTable(rows []metrics.Row, columns []string, name int, now time.Time)
 	for _, r := range rows {
 		cells := map[string]string{
 			"ID": strconv.FormatUint(r.ID, 10), "USER": nameIn(r.User, name), "CLIENT": r.Client.String(), "LISTENER": r.Listener,
-			"RELAYED ADDRESS": r.Relay.String(), "AGE": spellDuration(now.Sub(r.Created)), "EXPIRES IN": spellDuration(r.Expires.Sub(now)),
+			"RELAYED ADDRESS": r.Relays(), "AGE": spellDuration(now.Sub(r.Created)), "EXPIRES IN": spellDuration(r.Expires.Sub(now)),
 			"FROM CLIENT": spellTraffic(r.ClientIn), "TO CLIENT": spellTraffic(r.ClientOut),
 			"DROPPED": strconv.FormatUint(r.Dropped, 10), "IN": spellBitrate(r.In), "OUT": spellBitrate(r.Out),
 		}
@@ -138,7 +138,7 @@ func sessionTable(rows []metrics.Row, columns []string, name int, now time.Time)
 func rowsOf(allocations []metrics.Allocation) (rows []metrics.Row) {
 	for _, a := range allocations {
 		r := metrics.Row{
-			ID: a.ID, User: a.User, Listener: a.Listener, Client: a.Client, Relay: a.Relay, Created: a.Created, Expires: a.Expires,
+			ID: a.ID, User: a.User, Listener: a.Listener, Client: a.Client, Relay: a.Relay, Additional: a.Additional, Created: a.Created, Expires: a.Expires,
 			ClientIn: a.Counters.ClientIn, ClientOut: a.Counters.ClientOut, Dropped: a.Dropped.ClientIn + a.Dropped.PeerIn,
 		}
 		for _, s := range a.Streams { // the worst of each

@@ -12,9 +12,9 @@ import (
 	"github.com/hairpin-turn/hairpin/metrics"
 )
 
-const sessionsTable = `ID  USER                   CLIENT               LISTENER         RELAYED ADDRESS  AGE   EXPIRES IN  FROM CLIENT      TO CLIENT      DROPPED  LOSS   JITTER
-3   alice                  198.51.100.1:40000   udp://:3478      192.0.2.1:50000  4m5s  10m0s       1200 / 240.0 kB  1100 / 1.2 MB  7        5.0 %  3.9 ms
-7   "1800000000:b\x1b[2J"  [2001:db8::7]:40000  tcp://[::]:3478  192.0.2.1:50001  5s    0s          0 / 0 B          1 / 999 B      0
+const sessionsTable = `ID  USER                   CLIENT               LISTENER         RELAYED ADDRESS                      AGE   EXPIRES IN  FROM CLIENT      TO CLIENT      DROPPED  LOSS   JITTER
+3   alice                  198.51.100.1:40000   udp://:3478      192.0.2.1:50000                      4m5s  10m0s       1200 / 240.0 kB  1100 / 1.2 MB  7        5.0 %  3.9 ms
+7   "1800000000:b\x1b[2J"  [2001:db8::7]:40000  tcp://[::]:3478  192.0.2.1:50001 [2001:db8::1]:50001  5s    0s          0 / 0 B          1 / 999 B      0
 `
 
 var sessionsNow = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -199,14 +199,6 @@ func showJSON(w io.Writer, answer []byte, _ time.Time) error {
 	return err
 }
 
-// relayedAddresses spells one address or, of a dual allocation, two.
-func relayedAddresses(a *metrics.Allocation) string {
-	if a.Additional == nil {
-		return a.Relay.String()
-	}
-	return a.Relay.String() + " " + a.Additional.String()
-}
-
 func showTable(w io.Writer, answer []byte, now time.Time) error {
 	report, err := readStatus(answer)
 	if err != nil {
@@ -219,7 +211,7 @@ func showTable(w io.Writer, answer []byte, now time.Time) error {
 	allocations := [][]string{{"ID", "USER", "CLIENT", "LISTENER", "RELAYED ADDRESS", "AGE", "EXPIRES IN", "PEERS", "CHANNELS", "FROM CLIENT", "TO CLIENT", "DROPPED"}}
 	for _, a := range report.Allocations {
 		allocations = append(allocations, []string{
-			strconv.FormatUint(a.ID, 10), nameIn(a.User, listedName), a.Client.String(), a.Listener, relayedAddresses(&a),
+			strconv.FormatUint(a.ID, 10), nameIn(a.User, listedName), a.Client.String(), a.Listener, a.Relays(),
 			spellDuration(now.Sub(a.Created)), spellDuration(a.Expires.Sub(now)),
 			strconv.Itoa(len(a.Permissions)), strconv.Itoa(len(a.Channels)),
 			spellTraffic(a.Counters.ClientIn), spellTraffic(a.Counters.ClientOut),

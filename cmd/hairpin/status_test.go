@@ -21,7 +21,7 @@ const statusAnswer = `{
    "permissions":[{"peer":"192.0.2.1"},{"peer":"192.0.2.2"}],"channels":[{"number":"0x4000","peer":"192.0.2.1:50001"}],
    "counters":{"client_in":{"packets":1200,"bytes":240000},"client_out":{"packets":1100,"bytes":1220000}},
    "dropped":{"client_in":3,"peer_in":4}},
-  {"id":7,"user":"1800000000:b\u001b[2J","listener":"tcp://[::]:3478","client":"[2001:db8::7]:40000","relay":"192.0.2.1:50001",
+  {"id":7,"user":"1800000000:b\u001b[2J","listener":"tcp://[::]:3478","client":"[2001:db8::7]:40000","relay":"192.0.2.1:50001","additional_relay":"[2001:db8::1]:50001",
    "created":"2026-01-02T03:04:00Z","expires":"2026-01-02T03:03:00Z",
    "permissions":[],"channels":[],
    "counters":{"client_out":{"packets":1,"bytes":999}},
@@ -36,9 +36,9 @@ LISTENER         ADDRESS       PUBLIC ADDRESS
 udp://:3478      0.0.0.0:3478  192.0.2.1:3478
 tcp://[::]:3478  [::]:3478     [2001:db8::1]:3478
 
-ID  USER                   CLIENT               LISTENER         RELAYED ADDRESS  AGE   EXPIRES IN  PEERS  CHANNELS  FROM CLIENT      TO CLIENT      DROPPED
-3   alice                  198.51.100.1:40000   udp://:3478      192.0.2.1:50000  4m5s  10m0s       2      1         1200 / 240.0 kB  1100 / 1.2 MB  7
-7   "1800000000:b\x1b[2J"  [2001:db8::7]:40000  tcp://[::]:3478  192.0.2.1:50001  5s    0s          0      0         0 / 0 B          1 / 999 B      0
+ID  USER                   CLIENT               LISTENER         RELAYED ADDRESS                      AGE   EXPIRES IN  PEERS  CHANNELS  FROM CLIENT      TO CLIENT      DROPPED
+3   alice                  198.51.100.1:40000   udp://:3478      192.0.2.1:50000                      4m5s  10m0s       2      1         1200 / 240.0 kB  1100 / 1.2 MB  7
+7   "1800000000:b\x1b[2J"  [2001:db8::7]:40000  tcp://[::]:3478  192.0.2.1:50001 [2001:db8::1]:50001  5s    0s          0      0         0 / 0 B          1 / 999 B      0
 and 3 more; --limit shows them
 `
 

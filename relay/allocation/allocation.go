@@ -142,7 +142,7 @@ func (a *Allocation) Expires() Time { return Time(a.expires.Load()) }
 // Family returns the family of the relayed transport address.
 func (a *Allocation) Family() Family { return FamilyOf(a.Relayed.Addr()) }
 
-// Why returns why the allocation ended; it is meant for Options.Died.
+// Why returns why the allocation ended; it is meant for Options.Died and Options.Closed.
 func (a *Allocation) Why() Reason { return a.why }
 
 func (a *Allocation) expired(now Time) bool { return Time(a.expires.Load()) <= now }

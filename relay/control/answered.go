@@ -14,9 +14,19 @@ type Answered struct {
 	Method     string                 // "allocate", "refresh", …
 	Code       int                    // error code of the answer; 0: a success
 	Cause      string                 // of an error, in words for logs
-	Lifetime   time.Duration          // that a Refresh granted; 0: it ended the allocation
+	Lifetime   time.Duration          // that a Refresh granted; 0: it ended the allocation, or one half of a dual one
 	Peers      []netip.AddrPort       // of CreatePermission and ChannelBind, as far as they could be read
 	Channel    uint16                 // of ChannelBind
+}
+
+// refreshed is what a Refresh was about: a half of a dual allocation, if it named its family.
+func (w *Worker) refreshed(r *request) *allocation.Allocation {
+	if family, ok, _ := w.message.RequestedAddressFamily(); ok {
+		if h := r.allocation.Half(allocation.Family(family)); h != nil {
+			return h
+		}
+	}
+	return r.allocation
 }
 
 // record reports an answered request.
@@ -31,8 +41,8 @@ func (w *Worker) record(r *request, refused *protocolError) {
 	}
 	switch r.method {
 	case methodRefresh:
-		if refused == nil {
-			a.Lifetime = max(r.allocation.Expires().Sub(r.now), 0)
+		if requested, given, _ := w.message.Lifetime(); refused == nil && !(given && requested == 0) {
+			a.Lifetime = max(w.refreshed(r).Expires().Sub(r.now), 0)
 		}
 	case methodChannelBind:
 		a.Channel, _, _ = w.message.ChannelNumber()

@@ -40,7 +40,10 @@ type Event struct {
 	Transport  string         `json:"transport,omitempty"` // between client and server
 	Client     netip.AddrPort `json:"client,omitzero"`
 	Server     netip.AddrPort `json:"server,omitzero"`
-	Relay      netip.AddrPort `json:"relay,omitzero"` // the relayed transport address
+	Relay      netip.AddrPort `json:"relay,omitzero"` // the relayed transport address; of a dual allocation that for IPv4
+	// Of a dual allocation (RFC 8656 §7.2) the relayed transport address for IPv6; both stand in its death, though one may
+	// have ended before.
+	AdditionalRelay netip.AddrPort `json:"additional_relay,omitzero"`
 
 	// Of a refusal.
 	Method string `json:"method,omitempty"` // "allocate", "refresh", …

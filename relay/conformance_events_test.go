@@ -1,0 +1,171 @@
+package relay_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pion/logging"
+	"github.com/pion/stun/v2"
+
+	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/events"
+	"github.com/hairpin-turn/hairpin/relay/quality"
+)
+
+// What the event stream, the log, the history and the list of allocations tell of the rarer kinds of allocations: all the
+// same, and all of it.
+
+// notes keeps what is written to it.
+type notes struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (n *notes) Write(b []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.text.Write(b)
+}
+
+func (n *notes) lines() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Split(strings.TrimSpace(n.text.String()), "\n")
+}
+
+// witnessed is a server whose events and log are kept.
+type witnessed struct {
+	*served
+	events, log notes
+}
+
+func witness(t *testing.T, change func(*relay.Config)) *witnessed {
+	t.Helper()
+	w := new(witnessed)
+	quiet := logging.DefaultLoggerFactory{Writer: t.Output(), DefaultLogLevel: logging.LogLevelInfo}
+	writer, err := events.New(events.Options{Target: "stdout", Stdout: &w.events, Instance: "a", Log: quiet.NewLogger("events")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- writer.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	w.served = conforming(t, func(c *relay.Config) {
+		c.Events = writer
+		c.Log = &logging.DefaultLoggerFactory{Writer: &w.log, DefaultLogLevel: logging.LogLevelInfo}
+		if change != nil {
+			change(c)
+		}
+	})
+	return w
+}
+
+// event waits for the n-th event of a type, from 0, about an allocation.
+func (w *witnessed) event(t *testing.T, kind events.Type, id uint64, n int) (found events.Event) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s %d of allocation %d", kind, n, id), func() bool {
+		left := n
+		for _, line := range w.events.lines() {
+			var e events.Event
+			if json.Unmarshal([]byte(line), &e) == nil && e.Type == kind && e.Allocation == id {
+				if found = e; left == 0 {
+					return true
+				}
+				left--
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// wantLog looks for a line of the log.
+func (w *witnessed) wantLog(t *testing.T, parts ...string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("a line of the log with %q", parts), func() bool {
+		for _, line := range w.log.lines() {
+			all := true
+			for _, part := range parts {
+				all = all && strings.Contains(line, part)
+			}
+			if all {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// Both relayed transport addresses of a dual allocation are told, from its birth to its death, although one ends earlier.
+func TestConformanceDualTold(t *testing.T) {
+	for _, row := range []struct {
+		says  string
+		first stun.Setter
+		index int
+	}{{"IPv4 goes first", wantIPv4, 0}, {"IPv6 goes first", wantIPv6, 1}} {
+		t.Run(row.says, func(t *testing.T) {
+			s := witness(t, func(c *relay.Config) { c.Quality = quality.Full })
+			c := s.call(t, overUDP)
+			two := c.twoAddresses()
+			id := only(t, s.served, "alice").ID
+			for i, family := range []stun.Setter{wantIPv4, wantIPv6} { // media by each
+				p := s.call(t, overUDP).as("bob", "builder")
+				p.allocate(family)
+				p.permit(two[i])
+				c.permit(p.relayed)
+				for n := range uint16(20) {
+					c.sendTo(p.relayed, rtp(uint32(1+i), n))
+				}
+				c.settle()
+			}
+			both := fmt.Sprintf("relay=%s,%s ", two[0], two[1])
+			s.wantLog(t, "created", both)
+			c.request(stun.MethodRefresh, row.first, lifetime(0)).want(t, 0)
+			if n := only(t, s.served, "alice"); n.Relayed != two[1-row.index] || n.Additional.IsValid() {
+				t.Errorf("shown as %v and %v, is %v", n.Relayed, n.Additional, two[1-row.index])
+			}
+			c.request(stun.MethodRefresh, lifetime(0)).want(t, 0)
+
+			for _, e := range []events.Event{s.event(t, events.Birth, id, 0), s.event(t, events.Death, id, 0)} {
+				if e.Relay != two[0] || e.AdditionalRelay != two[1] {
+					t.Errorf("%s tells of %v and %v, want %v", e.Type, e.Relay, e.AdditionalRelay, two)
+				}
+			}
+			e := s.event(t, events.Death, id, 0)
+			if e.Traffic.FromClient.Packets != 40 {
+				t.Errorf("%+v, want 40 packets from the client", e.Traffic)
+			}
+			if q := e.Quality; q == nil || q.FromClient == nil || len(q.FromClient.Streams) != 2 || q.FromClient.Packets["rtp"] != 40 {
+				t.Errorf("quality %+v, want the streams of both", q)
+			}
+			s.wantLog(t, "ended", both)
+			if got, want := told(s.served, id), fmt.Sprintf("reduced %s released by the client; ended released by the client", two[row.index]); !strings.HasSuffix(got, want) || strings.Count(got, "reduced") != 1 {
+				t.Errorf("the history is\n%s\nwant at its end\n%s", got, want)
+			}
+		})
+	}
+	t.Run("both at once", func(t *testing.T) {
+		s := witness(t, nil)
+		s.call(t, overUDP).twoAddresses()
+		id := only(t, s.served, "alice").ID
+		s.End(id)
+		if got := told(s.served, id); got != "created for 10m0s; ended ended by the operator" {
+			t.Errorf("the history is %s", got)
+		}
+		if e := s.event(t, events.Death, id, 0); e.AdditionalRelay == (netip.AddrPort{}) {
+			t.Errorf("the death says %+v", e)
+		}
+	})
+}
