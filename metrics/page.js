@@ -22,6 +22,9 @@ const user = (name) => make("td", { class: "user" }, make("bdi", {}, name));
 const short = (name) => ([...name].length > 24 ? [...name].slice(0, 23).join("") + "…" : name); // beside figures
 const bad = (cell, is) => { if (is) cell.classList.add("bad"); return cell; };
 
+// put writes a text that is another, so that what is marked stays marked.
+const put = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text; };
+
 // fill replaces the rows of a table's body; where there is none it says so.
 function fill(body, rows, width = 1, none = "None.") {
   if (!body) return;
@@ -342,7 +345,10 @@ function allocation() {
       return;
     }
     say("live");
-    $("expires").textContent = until(a.expires);
+    put("expires", until(a.expires));
+    put("client", a.moves ? `${a.client} (moved ${count(a.moves)}×, before at ${a.earlier.map((p) => `${p.transport} ${p.client}`).join(", ")})` : a.client);
+    put("over", `${a.transport} to ${a.server} (${a.listener})`);
+    put("relayed", relays(a));
     fill($("channels"), a.channels.map((c) => make("tr", {}, th(c.number), td(c.peer), num(until(c.expires) + " left"))));
     fill($("permissions"), a.permissions.map((p) => make("tr", {}, th(p.peer), num(until(p.expires) + " left"))));
     fill($("partners"), d.peers.map((p) => make("tr", {}, th(make("a", { href: "?id=" + p.id }, String(p.id))), user(p.user), td(p.relay))));

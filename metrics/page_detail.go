@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hairpin-turn/hairpin/relay/events"
@@ -32,14 +33,14 @@ func (p *pager) writeDetail(m *markup, id uint64, d Detail) {
 <main id="main">
 <dl id="facts">
 <dt>user</dt><dd class="user"><bdi>%v</bdi></dd>
-<dt>client</dt><dd>%v</dd>
-<dt>over</dt><dd>%v to %v (%v)</dd>
-<dt>relayed address</dt><dd>%v</dd>
+<dt>client</dt><dd id="client">%v</dd>
+<dt>over</dt><dd id="over">%v to %v (%v)</dd>
+<dt>relayed address</dt><dd id="relayed">%v</dd>
 <dt>since</dt><dd>%v</dd>
 <dt>expires in</dt><dd id="expires">%v</dd>
 </dl>
 <section id="plots" aria-label="Plots since this page was opened" hidden></section>
-`, a.User, a.Client, a.Transport, a.Server, a.Listener, a.Relays(), a.Created.Format(time.RFC3339), spellDuration(time.Until(a.Expires)))
+`, a.User, a.whereabouts(), a.Transport, a.Server, a.Listener, a.Relays(), a.Created.Format(time.RFC3339), spellDuration(time.Until(a.Expires)))
 	m.put(`<section aria-labelledby="traffic-title"><h2 id="traffic-title">Traffic</h2>
 <table><thead><tr><th scope="col">side</th><th scope="col" class="n">packets</th><th scope="col" class="n">bytes</th><th scope="col" class="n">dropped</th></tr></thead><tbody id="traffic">
 `)
@@ -111,6 +112,21 @@ func writeKinds(m *markup, side string, media *events.Media) {
 		}
 		m.put(`<tr><th scope="row">%v</th><td>%v</td><td class="n">%v</td><td>%v</td></tr>`+"\n", side, kind, spellCount(media.Packets[kind]), types)
 	}
+}
+
+// whereabouts spells where the client is and, if it has moved, where it was.
+func (a *Allocation) whereabouts() string {
+	if a.Moves == 0 {
+		return a.Client.String()
+	}
+	var before strings.Builder
+	for i, p := range a.Earlier {
+		if i > 0 {
+			before.WriteString(", ")
+		}
+		fmt.Fprintf(&before, "%s %s", p.Transport, p.Client)
+	}
+	return fmt.Sprintf("%s (moved %s×, before at %s)", a.Client, spellCount(a.Moves), before.String())
 }
 
 // writeStreams writes what comes in of an allocation, or what a peer of it sends.

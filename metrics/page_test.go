@@ -164,6 +164,21 @@ func TestDualIsShown(t *testing.T) {
 	}
 }
 
+// Of a client that has moved there is where it is, and where it was.
+func TestMovesAreShown(t *testing.T) {
+	f := newFake("alice")
+	f.allocations[0].Moves, f.allocations[0].Earlier = 9, []relay.Place{{Transport: "tcp", Client: netip.MustParseAddrPort("[2001:db8::9]:1"), Server: netip.MustParseAddrPort("192.0.2.1:3478")}}
+	h := NewHandler(f, open)
+	for target, want := range map[string]string{
+		"/?id=1":       "198.51.100.1:40000 (moved 9×, before at tcp [2001:db8::9]:1)",
+		"/allocations": `"moves":9,"earlier":[{"transport":"tcp","client":"[2001:db8::9]:1","server":"192.0.2.1:3478"}]`,
+	} {
+		if response, body := get(t, h, target); response.StatusCode != 200 || !strings.Contains(html.UnescapeString(body), want) {
+			t.Errorf("%s answers %d without %s:\n%s", target, response.StatusCode, want, body)
+		}
+	}
+}
+
 // pageReader takes the events of an open page.
 type pageReader struct {
 	header http.Header

@@ -67,6 +67,8 @@ type Allocation struct {
 	Server      netip.AddrPort  `json:"server"`
 	Relay       netip.AddrPort  `json:"relay"`                      // the relayed transport address; of a dual allocation that for IPv4
 	Additional  *netip.AddrPort `json:"additional_relay,omitempty"` // that for IPv6 of a dual allocation
+	Moves       uint64          `json:"moves,omitempty"`            // of the client (RFC 8016)
+	Earlier     []Place         `json:"earlier,omitempty"`          // where it was before, in that order, of many moves the latest
 	Created     time.Time       `json:"created"`
 	Expires     time.Time       `json:"expires"`
 	Permissions []Permission    `json:"permissions"`
@@ -76,6 +78,13 @@ type Allocation struct {
 	Observed    bool            `json:"observed"` // its media are looked at, as --quality is at the moment
 	Media       Media           `json:"media"`    // of all kinds, that were looked at
 	Streams     []Stream        `json:"streams"`  // live ones that were looked at
+}
+
+// Place is where the client of an allocation was before it moved.
+type Place struct {
+	Transport string         `json:"transport"`
+	Client    netip.AddrPort `json:"client"`
+	Server    netip.AddrPort `json:"server"`
 }
 
 // Permission is a permission in force.
@@ -231,7 +240,7 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 	seen := sides(a.Counts)
 	out := Allocation{
 		ID: a.ID, User: a.User, Listener: a.Listener, Transport: a.Transport,
-		Client: a.Client, Server: a.Server, Relay: a.Relayed, Additional: additional(a),
+		Client: a.Client, Server: a.Server, Relay: a.Relayed, Additional: additional(a), Moves: a.Moves,
 		Created: wall(a.Created), Expires: wall(a.Expires),
 		Permissions: make([]Permission, len(a.Permissions)),
 		Channels:    make([]Channel, len(a.Channels)),
@@ -241,6 +250,9 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 		},
 		Dropped:  Dropped{ClientIn: a.Counts.UpDropped.Packets, PeerIn: a.Counts.DownDropped.Packets},
 		Observed: a.Observed, Media: mediaOf(a), Streams: streamsOf(a),
+	}
+	for _, p := range a.Earlier {
+		out.Earlier = append(out.Earlier, Place(p))
 	}
 	if b := a.BandwidthDropped; b != nil {
 		out.Dropped.Bandwidth = b.Up.Packets + b.Down.Packets

@@ -45,7 +45,7 @@ type Config struct {
 	// NATDiscovery is another address of this host, and another port, for NAT behavior discovery (RFC 5780) beside those of the
 	// first UDP listener with an address of that family; zero: off. It takes Limits.Bytes.
 	NATDiscovery netip.AddrPort
-	Events       *events.Writer // is told of births, deaths and refusals; nil: nobody is. Whoever made it runs it
+	Events       *events.Writer // is told of births, moves, deaths and refusals; nil: nobody is. Whoever made it runs it
 	Auth         auth.Options
 	// ForbidMobility answers clients that want to take their allocation to another address with 405 (RFC 8016).
 	ForbidMobility bool

@@ -169,3 +169,54 @@ func TestConformanceDualTold(t *testing.T) {
 		}
 	})
 }
+
+// A client that moves is told of where it is and where it was, by an event, in the history, in the log and to the end; its
+// counters go on.
+func TestConformanceMoveTold(t *testing.T) {
+	s := witness(t, nil)
+	p := s.call(t, overUDP).as("bob", "builder")
+	p.allocate()
+	c := s.call(t, overUDP)
+	ticket := c.mobile()
+	p.permit(c.relayed)
+	c.permit(p.relayed)
+	c.sendTo(p.relayed, []byte("here"))
+	p.wantData(c.relayed, []byte("here"))
+	id, relayed := only(t, s.served, "alice").ID, c.relayed
+
+	next := s.call(t, overTCP)
+	ticket = next.move(ticket)
+	if n := only(t, s.served, "alice"); n.Client != c.local() || n.Moves != 0 {
+		t.Errorf("shown as %v with %d moves ahead of its first packet from there", n.Client, n.Moves)
+	}
+	next.sendTo(p.relayed, []byte("there"))
+	p.wantData(relayed, []byte("there"))
+	first := s.event(t, events.Move, id, 0)
+	was := events.Place{Transport: "udp", Client: c.local(), Server: s.at(t, overUDP)}
+	if first.Client != next.local() || first.Transport != "tcp" || first.Moves != 1 || len(first.Earlier) != 1 || first.Earlier[0] != was || first.Relay != relayed {
+		t.Errorf("the move says %+v, want from %+v to %v", first, was, next.local())
+	}
+	s.wantLog(t, "moved", "from="+c.local().String()+" ", "client="+next.local().String()+" ", "moves=1")
+
+	callers := []*caller{c, next}
+	for i := 1; i < 11; i++ {
+		callers = append(callers, s.call(t, overUDP))
+		ticket = callers[i+1].move(ticket)
+		callers[i+1].sendTo(p.relayed, []byte{byte(i)})
+		p.wantData(relayed, []byte{byte(i)})
+	}
+	last := callers[11]
+	n := only(t, s.served, "alice")
+	if n.Client != last.local() || n.Transport != "udp" || n.Moves != 11 || len(n.Earlier) != 8 || n.Earlier[7].Client != callers[10].local() || n.Earlier[0].Client != callers[3].local() {
+		t.Errorf("shown at %v after %d moves, before at %+v", n.Client, n.Moves, n.Earlier)
+	}
+	if want := fmt.Sprintf("moved from udp %v to tcp %v; moved from tcp %v to udp %v;", c.local(), next.local(), next.local(), callers[2].local()); !strings.Contains(told(s.served, id), want) {
+		t.Errorf("the history is\n%s\nwant in it\n%s", told(s.served, id), want)
+	}
+	last.request(stun.MethodRefresh, lifetime(0)).want(t, 0)
+	e := s.event(t, events.Death, id, 0)
+	if e.Client != last.local() || e.Moves != 11 || len(e.Earlier) != 8 || e.Traffic.FromClient != (events.Count{Packets: 12, Bytes: 4 + 5 + 10}) {
+		t.Errorf("the death says %+v, %+v", e, e.Traffic)
+	}
+	s.wantLog(t, "ended", "client="+last.local().String()+" ", "from_client=12/19B", "moves=11")
+}

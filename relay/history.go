@@ -25,7 +25,7 @@ const (
 type Moment struct {
 	First, Last time.Time
 	Times       int
-	What        string // "created", "refreshed", "permitted", "bound", "refused", "reduced" (one of two relayed transport addresses ended) or "ended"
+	What        string // "created", "refreshed", "permitted", "bound", "refused", "moved", "reduced" (one of two relayed transport addresses ended) or "ended"
 	Detail      string // in words; nothing in it was chosen by a client but addresses and numbers
 }
 
@@ -55,7 +55,7 @@ type deed struct {
 	allocation uint64
 	what       string
 	method     string         // of a refusal
-	cause      string         // of a refusal, a reduction or an end
+	cause      string         // of a refusal, a reduction or an end; of a move from where to where
 	peer       netip.AddrPort // the first; of a reduction the relayed transport address that is given up
 	lifetime   time.Duration
 	code       uint16
@@ -216,7 +216,7 @@ func (d *deed) detail() string {
 		return text
 	case "reduced":
 		return d.peer.String() + " " + d.cause
-	case "ended":
+	case "moved", "ended":
 		return d.cause
 	}
 	return peers

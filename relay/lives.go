@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
@@ -48,15 +49,20 @@ func relays(a *allocation.Allocation) string {
 	return first.String() + "," + second.String()
 }
 
-// moved logs that an allocation's client is at another five-tuple, and counts it there.
+// moved logs and records that an allocation's client is at another five-tuple, and counts it there.
 func (s *Server) moved(from, to *allocation.Allocation) {
 	s.socket(to).live.Add(1)
 	defer s.socket(from).live.Add(-1)
 	if s.relayed != nil {
 		s.relayed.follow(from, to)
 	}
-	s.log.Infof("allocation %d moved: user=%q from=%s listener=%s client=%s",
-		to.ID, to.User, from.FiveTuple.Client, s.listenerName(to), to.FiveTuple.Client)
+	was, is := &from.FiveTuple, &to.FiveTuple
+	s.history.add(deed{allocation: to.ID, what: "moved", cause: fmt.Sprintf("from %s %s to %s %s", was.Transport, was.Client, is.Transport, is.Client)}, s.table.Now())
+	s.log.Infof("allocation %d moved: user=%q from=%s listener=%s client=%s relay=%s moves=%d",
+		to.ID, to.User, was.Client, s.listenerName(to), is.Client, relays(to), to.Trail().Moves)
+	if s.config.Events != nil {
+		s.config.Events.Emit(s.event(events.Move, to))
+	}
 }
 
 // second is the other half of a dual allocation; nil: there never was one.
@@ -92,12 +98,20 @@ func (s *Server) died(a *allocation.Allocation) {
 	}
 	s.history.add(deed{allocation: a.ID, what: "ended", cause: a.Why().String()}, s.table.Now())
 	n := a.Counts()
-	s.log.Infof("allocation %d ended: why=%q user=%q listener=%s client=%s relay=%s duration=%s from_client=%d/%dB to_client=%d/%dB dropped=%d",
+	s.log.Infof("allocation %d ended: why=%q user=%q listener=%s client=%s relay=%s duration=%s from_client=%d/%dB to_client=%d/%dB dropped=%d%s",
 		a.ID, a.Why(), a.User, s.listenerName(a), a.FiveTuple.Client, relays(a), lived.Round(time.Millisecond),
-		n.Up.Packets, n.Up.Bytes, n.Down.Packets, n.Down.Bytes, n.UpDropped.Packets+n.DownDropped.Packets)
+		n.Up.Packets, n.Up.Bytes, n.Down.Packets, n.Down.Bytes, n.UpDropped.Packets+n.DownDropped.Packets, rarer(a))
 	if s.config.Events != nil {
 		s.config.Events.Emit(s.deathOf(a, n, lived, up, down))
 	}
+}
+
+// rarer is what the last log line of few allocations has besides.
+func rarer(a *allocation.Allocation) string {
+	if trail := a.Trail(); trail != nil {
+		return fmt.Sprintf(" moves=%d", trail.Moves)
+	}
+	return ""
 }
 
 func (s *Server) countStreams(id uint64, readings ...*quality.Snapshot) {

@@ -20,7 +20,23 @@ func (s *Server) event(kind events.Type, a *allocation.Allocation) *events.Event
 		Transport: a.FiveTuple.Transport.String(), Client: a.FiveTuple.Client, Server: a.FiveTuple.Server,
 	}
 	e.Relay, e.AdditionalRelay = relayed(a)
+	if trail := a.Trail(); trail != nil {
+		e.Moves = trail.Moves
+		for _, p := range trail.Latest {
+			e.Earlier = append(e.Earlier, events.Place(placeOf(&p)))
+		}
+	}
 	return e
+}
+
+// Place is where the client of an allocation was before it moved (RFC 8016).
+type Place struct {
+	Transport      string // as AllocationInfo's
+	Client, Server netip.AddrPort
+}
+
+func placeOf(p *allocation.FiveTuple) Place {
+	return Place{Transport: p.Transport.String(), Client: p.Client, Server: p.Server}
 }
 
 // relayed returns the relayed transport addresses that an allocation was given; the second one is invalid but for a dual

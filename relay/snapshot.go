@@ -232,6 +232,8 @@ type AllocationInfo struct {
 	Client, Server netip.AddrPort
 	Relayed        netip.AddrPort
 	Additional     netip.AddrPort // the IPv6 relayed transport address of a dual allocation beside Relayed; else invalid
+	Moves          uint64         // of the client (RFC 8016)
+	Earlier        []Place        // where it was before, in that order, of many moves the latest
 	Created        time.Time
 	Expires        time.Time
 	Counts         allocation.Counts
@@ -302,6 +304,12 @@ func (s *Server) info(a *allocation.Allocation, now allocation.Time) AllocationI
 	for h := range a.Halves(now) {
 		if h != a {
 			n.addHalf(h, s.table.Wall(h.Expires()), now)
+		}
+	}
+	if trail := a.Trail(); trail != nil {
+		n.Moves = trail.Moves
+		for _, p := range trail.Latest {
+			n.Earlier = append(n.Earlier, placeOf(&p))
 		}
 	}
 	if up, down, limited := a.BandwidthDropped(); limited {

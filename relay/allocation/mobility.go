@@ -197,6 +197,7 @@ func (t *Table) settleLocked(r *rare, now Time) (from, to *Allocation) {
 			next.past[i].add(before.halves[i].counted())
 		}
 	}
+	next.trail.Store(r.trail.Load().from(r.any()))
 	next.before.Store(r)
 	r.before.Store(nil) // or every place that it ever was at would stay in memory
 
@@ -251,6 +252,34 @@ func (a *Allocation) inherit(old *Allocation) {
 	a.Credential.Store(old.Credential.Load())
 	a.UpMedia.Follow(&old.UpMedia)
 	a.DownMedia.Follow(&old.DownMedia)
+}
+
+// Trail is how often an allocation's client has moved, and from where. It is immutable; nil is that of who never has.
+type Trail struct {
+	Moves  uint64
+	Latest []FiveTuple // where it was before, in that order, TrailPlaces at most
+}
+
+// TrailPlaces is how many places a Trail has room for: enough for a day between two networks to be understood.
+const TrailPlaces = 8
+
+// Trail returns where the client was before it was where a has it; nil: nowhere else.
+func (a *Allocation) Trail() *Trail {
+	if a.rare == nil {
+		return nil
+	}
+	return a.rare.trail.Load()
+}
+
+// from returns the trail of who has followed t and now leaves a.
+func (t *Trail) from(a *Allocation) *Trail {
+	next := &Trail{Moves: 1}
+	if t != nil {
+		next.Moves = t.Moves + 1
+		next.Latest = append(next.Latest, t.Latest[max(0, len(t.Latest)-TrailPlaces+1):]...)
+	}
+	next.Latest = append(next.Latest, a.FiveTuple)
+	return next
 }
 
 func (t *Table) moved(from, to *Allocation) {

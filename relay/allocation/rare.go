@@ -22,10 +22,11 @@ type rare struct {
 	mobile   bool           // its client was given a ticket
 	limit    *Bandwidth     // shared by the halves and those who take their place; nil: none
 
-	arriving atomic.Pointer[rare] // where its client is expected; nil: nowhere; written under Table.mu, as the others
-	pending  atomic.Bool          // its client is expected here, but is still where it was
-	heir     atomic.Pointer[rare] // what has taken its place after a move; nil: nothing
-	before   atomic.Pointer[rare] // whose place it took; packets may still be counted there
+	arriving atomic.Pointer[rare]  // where its client is expected; nil: nowhere; written under Table.mu, as the others
+	pending  atomic.Bool           // its client is expected here, but is still where it was
+	heir     atomic.Pointer[rare]  // what has taken its place after a move; nil: nothing
+	before   atomic.Pointer[rare]  // whose place it took; packets may still be counted there
+	trail    atomic.Pointer[Trail] // of its moves; nil: it is where it was made
 
 	// Guarded by Table.mu.
 	issued uint32    // generation of the last ticket

@@ -1,5 +1,5 @@
-// Package events owns the event stream: one JSON line for each allocation's birth and death and for each refusal, to a
-// file, to standard output or to an HTTP server, for billing and support.
+// Package events owns the event stream: one JSON line for each allocation's birth and death, for each refusal and for each
+// move of a client, to a file, to standard output or to an HTTP server, for billing and support. Event is the schema.
 //
 // It refuses to be filled by who is refused: a source may have 5 refusals written a second, all together 100.
 //

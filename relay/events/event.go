@@ -19,6 +19,7 @@ type Type string
 const (
 	Birth   Type = "birth"   // an allocation was made
 	Refusal Type = "refusal" // a request was answered with an error
+	Move    Type = "move"    // an allocation's client has moved (RFC 8016): it is at client now, and was at the last of earlier
 	Death   Type = "death"   // an allocation ended
 	Lost    Type = "lost"    // events before this line are missing; the Writer's own
 )
@@ -45,6 +46,10 @@ type Event struct {
 	// have ended before.
 	AdditionalRelay netip.AddrPort `json:"additional_relay,omitzero"`
 
+	// Of a client that has moved: how often, and where it was before, in that order, of many moves the latest eight.
+	Moves   uint64  `json:"moves,omitempty"`
+	Earlier []Place `json:"earlier,omitempty"`
+
 	// Of a refusal.
 	Method string `json:"method,omitempty"` // "allocate", "refresh", …
 	Code   int    `json:"code,omitempty"`   // STUN error code
@@ -57,6 +62,13 @@ type Event struct {
 	Quality  *Directed `json:"quality,omitempty"` // where the media was observed
 
 	Missing uint64 `json:"missing,omitempty"` // of Lost: how many events since the last such line
+}
+
+// Place is where a client was.
+type Place struct {
+	Transport string         `json:"transport"`
+	Client    netip.AddrPort `json:"client"`
+	Server    netip.AddrPort `json:"server"`
 }
 
 // Traffic is what was relayed, and what was dropped instead.

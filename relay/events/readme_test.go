@@ -56,7 +56,7 @@ func TestReadme(t *testing.T) {
 			t.Errorf("README.md shows\n%s\nand the stream has\n%s", lines.Text(), again)
 		}
 	}
-	if len(types) != 4 {
+	if len(types) != 5 {
 		t.Errorf("examples of %v", types)
 	}
 }

@@ -106,14 +106,14 @@ func newWriter(o *Options, s sink) *Writer {
 }
 
 // Emit hands an event over, which must not be changed afterwards. It never waits; false means that the event is lost, which
-// is counted. Refusals are held to a rate, and find no room in the second half of the queue: who is refused decides how
-// many there are, and must neither fill a disk nor push out what is billed.
+// is counted. Refusals are held to a rate, and find no room in the second half of the queue, and neither do moves: clients
+// decide how many there are, and must neither fill a disk nor push out what is billed.
 func (w *Writer) Emit(e *Event) bool {
 	if e.Type == Refusal && w.tooMany(e) {
 		w.excess.Add(1)
 		return false
 	}
-	if e.Type == Refusal && len(w.queue) >= cap(w.queue)/2+cap(w.queue)%2 || w.ended.Load() {
+	if (e.Type == Refusal || e.Type == Move) && len(w.queue) >= cap(w.queue)/2+cap(w.queue)%2 || w.ended.Load() {
 		w.full.Add(1)
 		return false
 	}

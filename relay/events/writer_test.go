@@ -123,6 +123,10 @@ func TestLines(t *testing.T) {
 				`"listener":"udp://:3478","transport":"udp","client":"[::1]:5","server":"[::1]:3478","relay":"192.0.2.1:6"}`},
 		{Event{Type: Refusal, Time: at, Method: "allocate", Code: 486, Reason: "quota"},
 			`{"instance":"a","number":1,"type":"refusal","time":"2026-01-02T03:04:05.000006Z","method":"allocate","code":486,"reason":"quota"}`},
+		{Event{Type: Move, Time: at, Allocation: 5, Relay: netip.MustParseAddrPort("192.0.2.1:6"), AdditionalRelay: netip.MustParseAddrPort("[2001:db8::1]:6"), Moves: 1,
+			Earlier: []Place{{"udp", netip.MustParseAddrPort("[::1]:5"), netip.MustParseAddrPort("[::1]:3478")}}},
+			`{"instance":"a","number":1,"type":"move","time":"2026-01-02T03:04:05.000006Z","allocation":5,"relay":"192.0.2.1:6","additional_relay":"[2001:db8::1]:6",` +
+				`"moves":1,"earlier":[{"transport":"udp","client":"[::1]:5","server":"[::1]:3478"}]}`},
 		{Event{Type: Death, Time: at, Allocation: 5, Why: "expired", Duration: 1.5,
 			Traffic: &Traffic{FromClient: Count{1, 2}}, Quality: &Directed{FromClient: MediaOf(&seen, wall)}},
 			`{"instance":"a","number":1,"type":"death","time":"2026-01-02T03:04:05.000006Z","allocation":5,"why":"expired","duration":1.5,` +
@@ -184,7 +188,7 @@ func TestFullQueue(t *testing.T) {
 		synctest.Wait() // 1 is being written
 		var taken []bool
 		for id := range uint64(4) {
-			taken = append(taken, w.Emit(&Event{Type: Refusal, Allocation: 2 + id}))
+			taken = append(taken, w.Emit(&Event{Type: []Type{Refusal, Move}[id%2], Allocation: 2 + id}))
 		}
 		for id := range uint64(3) {
 			taken = append(taken, w.Emit(birth(6+id)))
@@ -200,7 +204,7 @@ func TestFullQueue(t *testing.T) {
 		if err := <-done; err != nil || !f.closed {
 			t.Errorf("%v, closed: %v", err, f.closed)
 		}
-		expect(t, f.text.String(), "birth 1", "lost 3", "refusal 2", "refusal 3", "birth 6", "birth 7", "birth 9")
+		expect(t, f.text.String(), "birth 1", "lost 3", "refusal 2", "move 3", "birth 6", "birth 7", "birth 9")
 		if w.Counts() != (Counts{Written: 6, Full: 3}) || w.Emit(birth(10)) {
 			t.Errorf("%+v", w.Counts())
 		}
