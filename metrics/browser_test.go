@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/peers"
 	"github.com/hairpin-turn/hairpin/relay/quality"
+	"github.com/hairpin-turn/hairpin/relay/tcp"
 )
 
 // The page in a browser: with 5,000 allocations, names that try to break out, both themes, the keyboard, and actions.
@@ -32,6 +34,8 @@ const (
 	patience  = 30 * time.Second
 	artifacts = "../artifacts/page" // where pictures go; git ignores it
 	crowd     = 5000
+	dualOne   = 2 // the ID of one with two relayed addresses
+	tcpOne    = 4 // that of a TCP allocation
 )
 
 // busyRelay is a Source whose allocations are at work.
@@ -70,6 +74,17 @@ func newBusyRelay(t *testing.T) *busyRelay {
 	}
 	// The third one's peer is the one with the long name.
 	b.allocations[2].Channels = []*allocation.Channel{{Number: 0x4002, Peer: b.allocations[len(hostile)-1].Relayed}}
+	twoFamilies, overTCP := &b.allocations[dualOne-1], &b.allocations[tcpOne-1]
+	twoFamilies.Additional = netip.MustParseAddrPort("[2001:db8::2]:50001")
+	twoFamilies.Moves, twoFamilies.Earlier = 2, []relay.Place{
+		{Transport: "udp", Client: netip.MustParseAddrPort("203.0.113.4:61000"), Server: netip.MustParseAddrPort("192.0.2.1:3478")},
+		{Transport: "udp", Client: netip.MustParseAddrPort("[2001:db8:4::1]:7"), Server: netip.MustParseAddrPort("[2001:db8::1]:3478")},
+	}
+	overTCP.Transport, overTCP.RelayTransport, overTCP.Channels = "tcp", "tcp", nil
+	overTCP.Connections = []tcp.Reading{
+		{Peer: b.allocations[4].Relayed, Joined: true, Up: 3 << 20, Down: 1200},
+		{Peer: netip.MustParseAddrPort("203.0.113.9:443")},
+	}
 	b.history = map[uint64][]relay.Moment{1: {
 		{First: b.began, Last: b.began, Times: 1, What: "created", Detail: "for 10m0s"},
 		{First: b.began, Last: b.began.Add(time.Minute), Times: 2, What: "permitted", Detail: "192.0.2.1"},
@@ -323,6 +338,24 @@ func TestPageInBrowser(t *testing.T) {
 	v.eval("document.getElementById('back').click()", new(any))
 	v.until("location.search.includes('offset=4940')")
 	v.shot("overview-dark")
+
+	// A dual allocation that has moved, and one of TCP: what the script writes is what stood there.
+	for id, name := range map[int]string{dualOne: "allocation-dual", tcpOne: "allocation-tcp"} {
+		v.open(url + "?id=" + strconv.Itoa(id))
+		v.until("document.getElementById('state').textContent === 'live' && document.querySelectorAll('#plots path').length >= 2")
+		var is [3]string
+		v.eval("['client', 'relayed', 'connections'].map((id) => document.getElementById(id)?.textContent ?? '')", &is)
+		for i, want := range map[int][3]string{
+			dualOne: {"moved 2×, before at udp 203.0.113.4:61000, udp [2001:db8:4::1]:7)", "192.0.2.1:50001 [2001:db8::2]:50001", ""},
+			tcpOne:  {"198.51.100.1:40003", "192.0.2.1:50003/tcp", "203.0.113.9:443pending"},
+		}[id] {
+			if !strings.Contains(is[i], want) {
+				t.Errorf("allocation %d shows %q, want %q", id, is[i], want)
+			}
+		}
+		v.shot(name)
+		v.clean()
+	}
 
 	// One allocation, whose user's name is hostile.
 	v.open(url + "?id=1")

@@ -81,7 +81,7 @@ func newFake(users ...string) *fake {
 	}
 	for i, user := range users {
 		f.allocations = append(f.allocations, relay.AllocationInfo{
-			ID: uint64(i + 1), User: user, Listener: listenerName, Transport: "udp",
+			ID: uint64(i + 1), User: user, Listener: listenerName, Transport: "udp", RelayTransport: "udp",
 			Client:  netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), uint16(40000+i)),
 			Server:  netip.MustParseAddrPort("192.0.2.1:3478"),
 			Relayed: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(50000+i)),

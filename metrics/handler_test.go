@@ -183,7 +183,7 @@ func TestAllocationsJSON(t *testing.T) {
 		want := `{"version":"v1.2.3","started":"2000-01-01T00:00:00Z","uptime":90,"draining":false,` +
 			`"listeners":[{"name":"udp://:3478","scheme":"udp","address":"0.0.0.0:3478","public":"192.0.2.1:3478","allocations":1}],` +
 			`"total":1,"allocations":[{"id":1,"user":"alice","listener":"udp://:3478","transport":"udp",` +
-			`"client":"198.51.100.1:40000","server":"192.0.2.1:3478","relay":"192.0.2.1:50000",` +
+			`"client":"198.51.100.1:40000","server":"192.0.2.1:3478","relay":"192.0.2.1:50000","relay_transport":"udp",` +
 			`"created":"2000-01-01T00:01:00Z","expires":"2000-01-01T00:02:00Z",` +
 			`"permissions":[{"peer":"192.0.2.1","expires":"2000-01-01T00:05:00Z"}],` +
 			`"channels":[{"number":"0x4001","peer":"192.0.2.1:50001","expires":"2000-01-01T00:00:00Z"}],` +

@@ -207,8 +207,12 @@ func numeric(is bool) string {
 func writeRow(m *markup, r *Row) {
 	m.put(`<tr><th scope="row" class="n"><a href="?id=%v">%v</a></th><td class="user"><bdi>%v</bdi></td><td>%v</td><td>%v</td><td>%v</td>`,
 		r.ID, r.ID, r.User, r.Client, r.Listener, r.Relays())
-	m.put(`<td class="n">%v</td><td class="n">%v</td><td class="n" title="channels / permissions">%v / %v</td>`,
-		spellDuration(time.Since(r.Created)), spellDuration(time.Until(r.Expires)), r.Channels, r.Peers)
+	kind, routes := "channels", r.Channels
+	if r.RelayTransport == "tcp" {
+		kind, routes = "connections", r.Connections
+	}
+	m.put(`<td class="n">%v</td><td class="n">%v</td><td class="n" title="%v / permissions">%v / %v</td>`,
+		spellDuration(time.Since(r.Created)), spellDuration(time.Until(r.Expires)), kind, routes, r.Peers)
 	for _, side := range [...]struct {
 		rate float64
 		Traffic

@@ -52,8 +52,8 @@ function lasting(s) {
   if (s < 86400) return Math.floor(s / 3600) + " h " + two(Math.floor((s % 3600) / 60)) + " min";
   return Math.floor(s / 86400) + " d " + two(Math.floor((s % 86400) / 3600)) + " h";
 }
-// relays spells the relayed address, of a dual allocation both.
-const relays = (a) => (a.additional_relay ? `${a.relay} ${a.additional_relay}` : a.relay);
+// relays spells the relayed address, of a dual allocation both; that of a TCP allocation says so.
+const relays = (a) => (a.relay_transport === "tcp" ? a.relay + "/tcp" : a.additional_relay ? `${a.relay} ${a.additional_relay}` : a.relay);
 let ahead = 0; // of the server's clock before ours, in ms
 const since = (time) => lasting((Date.now() + ahead - Date.parse(time)) / 1000);
 const until = (time) => lasting((Date.parse(time) - Date.now() - ahead) / 1000);
@@ -269,7 +269,7 @@ function overview() {
     $("matched").textContent = t.matched === t.total ? `${count(t.total)}` : `${count(t.matched)} of ${count(t.total)}`;
     fill($("table").tBodies[0], t.rows.map((r) => make("tr", {},
       make("th", { scope: "row", class: "n" }, make("a", { href: "?id=" + r.id }, String(r.id))), user(r.user), td(r.client), td(r.listener), td(relays(r)), num(since(r.created)), num(until(r.expires)),
-      num(`${r.channels} / ${r.peers}`, "channels / permissions"), num(bits(r.in), `${count(r.client_in.packets)} packets, ${size(r.client_in.bytes)}`), num(bits(r.out), `${count(r.client_out.packets)} packets, ${size(r.client_out.bytes)}`),
+      r.relay_transport === "tcp" ? num(`${r.connections} / ${r.peers}`, "connections / permissions") : num(`${r.channels} / ${r.peers}`, "channels / permissions"), num(bits(r.in), `${count(r.client_in.packets)} packets, ${size(r.client_in.bytes)}`), num(bits(r.out), `${count(r.client_out.packets)} packets, ${size(r.client_out.bytes)}`),
       num(count(r.dropped)), bad(num(loss(r.loss)), r.loss > 0.02), bad(num(ms(r.jitter_ms)), r.jitter_ms > 30))), columns.length);
     const order = query.get("sort") ?? "id";
     for (const c of columns) {
@@ -350,6 +350,7 @@ function allocation() {
     put("over", `${a.transport} to ${a.server} (${a.listener})`);
     put("relayed", relays(a));
     fill($("channels"), a.channels.map((c) => make("tr", {}, th(c.number), td(c.peer), num(until(c.expires) + " left"))));
+    fill($("connections"), (a.connections ?? []).map((c) => make("tr", {}, th(c.peer), td(c.state), num("for " + since(c.since)), num(size(c.client_in_bytes) + " from client"), num(size(c.client_out_bytes) + " to client"))));
     fill($("permissions"), a.permissions.map((p) => make("tr", {}, th(p.peer), num(until(p.expires) + " left"))));
     fill($("partners"), d.peers.map((p) => make("tr", {}, th(make("a", { href: "?id=" + p.id }, String(p.id))), user(p.user), td(p.relay))));
     const c = a.counters, dropped = (n) => num(n === null ? "" : count(n));

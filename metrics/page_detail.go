@@ -78,9 +78,17 @@ func (p *pager) writeDetail(m *markup, id uint64, d Detail) {
 	for _, peer := range d.Peers {
 		m.put(`<tr><th scope="row"><a href="?id=%v">%v</a></th><td class="user"><bdi>%v</bdi></td><td>%v</td></tr>`+"\n", peer.ID, peer.ID, peer.User, peer.Relay)
 	}
-	m.put("</tbody></table>\n<table><caption>Channels</caption><tbody id=\"channels\">\n")
-	for _, c := range a.Channels {
-		m.put(`<tr><th scope="row">%v</th><td>%v</td><td class="n">%v left</td></tr>`+"\n", c.Number, c.Peer, spellDuration(time.Until(c.Expires)))
+	if a.RelayTransport == "tcp" {
+		m.put("</tbody></table>\n<table><caption>Connections</caption><tbody id=\"connections\">\n")
+		for _, c := range a.Connections {
+			m.put(`<tr><th scope="row">%v</th><td>%v</td><td class="n">for %v</td><td class="n">%v from client</td><td class="n">%v to client</td></tr>`+"\n",
+				c.Peer, c.State, spellDuration(time.Since(c.Since)), spellBytes(c.BytesIn), spellBytes(c.BytesOut))
+		}
+	} else {
+		m.put("</tbody></table>\n<table><caption>Channels</caption><tbody id=\"channels\">\n")
+		for _, c := range a.Channels {
+			m.put(`<tr><th scope="row">%v</th><td>%v</td><td class="n">%v left</td></tr>`+"\n", c.Number, c.Peer, spellDuration(time.Until(c.Expires)))
+		}
 	}
 	m.put("</tbody></table>\n<table><caption>Permissions</caption><tbody id=\"permissions\">\n")
 	for _, c := range a.Permissions {

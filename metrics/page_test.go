@@ -17,6 +17,7 @@ import (
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/quality"
+	"github.com/hairpin-turn/hairpin/relay/tcp"
 )
 
 func readTable(t *testing.T, h http.Handler, target string) (table Table, ids string) {
@@ -160,6 +161,36 @@ func TestDualIsShown(t *testing.T) {
 	for series := range scrape(t, h) { // as ever
 		if strings.Contains(series, `allocation="2"`) && !strings.Contains(series, `relay="192.0.2.1:50001"`) && !strings.Contains(series, "stream") {
 			t.Errorf("%s", series)
+		}
+	}
+}
+
+// A TCP allocation is one everywhere, with its connections, and those lead to their partners.
+func TestTCPIsShown(t *testing.T) {
+	f := newFake("alice", "bob")
+	for i := range f.allocations {
+		a := &f.allocations[i]
+		a.Transport, a.RelayTransport, a.Channels = "tcp", "tcp", nil
+	}
+	f.allocations[0].Connections = []tcp.Reading{
+		{Peer: f.allocations[1].Relayed, Joined: true, Since: allocation.Time(2 * time.Minute), Up: 2048, Down: 7},
+		{Peer: netip.MustParseAddrPort("203.0.113.9:80"), Since: allocation.Time(3 * time.Minute)},
+	}
+	h := NewHandler(f, open)
+	for target, wants := range map[string][]string{
+		"/": {"<td>192.0.2.1:50000/tcp</td>", `title="connections / permissions">2 / 1</td>`},
+		"/?id=1": {`<dd id="relayed">192.0.2.1:50000/tcp</dd>`, `<caption>Connections</caption>`, `<th scope="row">192.0.2.1:50001</th><td>joined</td>`,
+			"2.0 KiB from client", "7 B to client", `<th scope="row">203.0.113.9:80</th><td>pending</td>`, `<td>192.0.2.1:50001</td>`},
+		"/table": {`"relay_transport":"tcp"`, `"connections":2`},
+		"/allocations": {`"relay_transport":"tcp","connections":[{"peer":"192.0.2.1:50001","state":"joined","since":"2026-01-02T03:02:00Z","client_in_bytes":2048,"client_out_bytes":7},` +
+			`{"peer":"203.0.113.9:80","state":"pending","since":"2026-01-02T03:03:00Z","client_in_bytes":0,"client_out_bytes":0}]`},
+		"/allocation?id=1": {`"peers":[{"id":2,"user":"bob","relay":"192.0.2.1:50001"`},
+	} {
+		response, body := get(t, h, target)
+		for _, want := range wants {
+			if response.StatusCode != 200 || !strings.Contains(html.UnescapeString(body), want) {
+				t.Errorf("%s answers %d without %s:\n%s", target, response.StatusCode, want, body)
+			}
 		}
 	}
 }

@@ -20,23 +20,25 @@ const (
 
 // Row is an allocation in the table.
 type Row struct {
-	ID         uint64          `json:"id"`
-	User       string          `json:"user"`
-	Listener   string          `json:"listener"`
-	Client     netip.AddrPort  `json:"client"`
-	Relay      netip.AddrPort  `json:"relay"`                      // of a dual allocation that for IPv4
-	Additional *netip.AddrPort `json:"additional_relay,omitempty"` // that for IPv6 of a dual allocation
-	Created    time.Time       `json:"created"`
-	Expires    time.Time       `json:"expires"`
-	Peers      int             `json:"peers"`    // permissions
-	Channels   int             `json:"channels"` //
-	ClientIn   Traffic         `json:"client_in"`
-	ClientOut  Traffic         `json:"client_out"`
-	Dropped    uint64          `json:"dropped"`
-	In         float64         `json:"in"`        // bits per second from the client, since the reading before
-	Out        float64         `json:"out"`       // to the client
-	Loss       *float64        `json:"loss"`      // of the worst stream of media that comes in, 0 to 1; null: there is none
-	Jitter     *float64        `json:"jitter_ms"` // mean, of the worst stream
+	ID             uint64          `json:"id"`
+	User           string          `json:"user"`
+	Listener       string          `json:"listener"`
+	Client         netip.AddrPort  `json:"client"`
+	Relay          netip.AddrPort  `json:"relay"`                      // of a dual allocation that for IPv4
+	Additional     *netip.AddrPort `json:"additional_relay,omitempty"` // that for IPv6 of a dual allocation
+	RelayTransport string          `json:"relay_transport"`            // "udp", or "tcp" of a TCP allocation
+	Created        time.Time       `json:"created"`
+	Expires        time.Time       `json:"expires"`
+	Peers          int             `json:"peers"`       // permissions
+	Channels       int             `json:"channels"`    //
+	Connections    int             `json:"connections"` // of a TCP allocation, which has no channels
+	ClientIn       Traffic         `json:"client_in"`
+	ClientOut      Traffic         `json:"client_out"`
+	Dropped        uint64          `json:"dropped"`
+	In             float64         `json:"in"`        // bits per second from the client, since the reading before
+	Out            float64         `json:"out"`       // to the client
+	Loss           *float64        `json:"loss"`      // of the worst stream of media that comes in, 0 to 1; null: there is none
+	Jitter         *float64        `json:"jitter_ms"` // mean, of the worst stream
 }
 
 // readings shares what was read of all allocations among all who look: however many they are, the relay's tables are
@@ -80,7 +82,7 @@ func (r *readings) get() []Row {
 func newRow(a *relay.AllocationInfo) Row {
 	seen := sides(a.Counts)
 	row := Row{
-		ID: a.ID, User: a.User, Listener: a.Listener, Client: a.Client, Relay: a.Relayed, Additional: additional(a),
+		ID: a.ID, User: a.User, Listener: a.Listener, Client: a.Client, Relay: a.Relayed, Additional: additional(a), RelayTransport: a.RelayTransport, Connections: len(a.Connections),
 		Created: wall(a.Created), Expires: wall(a.Expires), Peers: len(a.Permissions), Channels: len(a.Channels),
 		ClientIn: traffic(seen[forward.ClientIn]), ClientOut: traffic(seen[forward.ClientOut]),
 		Dropped: a.Counts.UpDropped.Packets + a.Counts.DownDropped.Packets,
@@ -98,7 +100,7 @@ func newRow(a *relay.AllocationInfo) Row {
 }
 
 // Relays spells the relayed transport address as Allocation.Relays does.
-func (r *Row) Relays() string { return spellRelays(r.Relay, r.Additional) }
+func (r *Row) Relays() string { return spellRelays(r.Relay, r.Additional, r.RelayTransport) }
 
 func larger(a *float64, b float64) *float64 {
 	if a == nil || b > *a {
@@ -116,13 +118,15 @@ var orders = map[string]func(a, b *Row) int{
 	"relay":    func(a, b *Row) int { return a.Relay.Compare(b.Relay) },
 	"age":      func(a, b *Row) int { return a.Created.Compare(b.Created) },
 	"expires":  func(a, b *Row) int { return a.Expires.Compare(b.Expires) },
-	"peers":    func(a, b *Row) int { return cmp.Compare(b.Peers+b.Channels, a.Peers+a.Channels) },
-	"in":       func(a, b *Row) int { return cmp.Compare(b.In, a.In) },
-	"out":      func(a, b *Row) int { return cmp.Compare(b.Out, a.Out) },
-	"traffic":  func(a, b *Row) int { return cmp.Compare(b.In+b.Out, a.In+a.Out) },
-	"dropped":  func(a, b *Row) int { return cmp.Compare(b.Dropped, a.Dropped) },
-	"loss":     func(a, b *Row) int { return compareKnown(b.Loss, a.Loss) },
-	"jitter":   func(a, b *Row) int { return compareKnown(b.Jitter, a.Jitter) },
+	"peers": func(a, b *Row) int {
+		return cmp.Compare(b.Peers+b.Channels+b.Connections, a.Peers+a.Channels+a.Connections)
+	},
+	"in":      func(a, b *Row) int { return cmp.Compare(b.In, a.In) },
+	"out":     func(a, b *Row) int { return cmp.Compare(b.Out, a.Out) },
+	"traffic": func(a, b *Row) int { return cmp.Compare(b.In+b.Out, a.In+a.Out) },
+	"dropped": func(a, b *Row) int { return cmp.Compare(b.Dropped, a.Dropped) },
+	"loss":    func(a, b *Row) int { return compareKnown(b.Loss, a.Loss) },
+	"jitter":  func(a, b *Row) int { return compareKnown(b.Jitter, a.Jitter) },
 }
 
 // compareKnown has what is not known below everything.

@@ -59,25 +59,36 @@ func (l *Listener) Label() string {
 
 // Allocation is a live allocation.
 type Allocation struct {
-	ID          uint64          `json:"id"`
-	User        string          `json:"user"`
-	Listener    string          `json:"listener"`
-	Transport   string          `json:"transport"` // between client and server: "udp" or "tcp"
-	Client      netip.AddrPort  `json:"client"`
-	Server      netip.AddrPort  `json:"server"`
-	Relay       netip.AddrPort  `json:"relay"`                      // the relayed transport address; of a dual allocation that for IPv4
-	Additional  *netip.AddrPort `json:"additional_relay,omitempty"` // that for IPv6 of a dual allocation
-	Moves       uint64          `json:"moves,omitempty"`            // of the client (RFC 8016)
-	Earlier     []Place         `json:"earlier,omitempty"`          // where it was before, in that order, of many moves the latest
-	Created     time.Time       `json:"created"`
-	Expires     time.Time       `json:"expires"`
-	Permissions []Permission    `json:"permissions"`
-	Channels    []Channel       `json:"channels"`
-	Counters    Counters        `json:"counters"`
-	Dropped     Dropped         `json:"dropped"`
-	Observed    bool            `json:"observed"` // its media are looked at, as --quality is at the moment
-	Media       Media           `json:"media"`    // of all kinds, that were looked at
-	Streams     []Stream        `json:"streams"`  // live ones that were looked at
+	ID             uint64          `json:"id"`
+	User           string          `json:"user"`
+	Listener       string          `json:"listener"`
+	Transport      string          `json:"transport"` // between client and server: "udp" or "tcp"
+	Client         netip.AddrPort  `json:"client"`
+	Server         netip.AddrPort  `json:"server"`
+	Relay          netip.AddrPort  `json:"relay"`                      // the relayed transport address; of a dual allocation that for IPv4
+	Additional     *netip.AddrPort `json:"additional_relay,omitempty"` // that for IPv6 of a dual allocation
+	RelayTransport string          `json:"relay_transport"`            // between server and peers: "udp", or "tcp" of a TCP allocation (RFC 6062)
+	Connections    []Connection    `json:"connections,omitempty"`      // of a TCP allocation, the oldest first
+	Moves          uint64          `json:"moves,omitempty"`            // of the client (RFC 8016)
+	Earlier        []Place         `json:"earlier,omitempty"`          // where it was before, in that order, of many moves the latest
+	Created        time.Time       `json:"created"`
+	Expires        time.Time       `json:"expires"`
+	Permissions    []Permission    `json:"permissions"`
+	Channels       []Channel       `json:"channels"`
+	Counters       Counters        `json:"counters"`
+	Dropped        Dropped         `json:"dropped"`
+	Observed       bool            `json:"observed"` // its media are looked at, as --quality is at the moment
+	Media          Media           `json:"media"`    // of all kinds, that were looked at
+	Streams        []Stream        `json:"streams"`  // live ones that were looked at
+}
+
+// Connection is one between the client of a TCP allocation and a peer.
+type Connection struct {
+	Peer     netip.AddrPort `json:"peer"`
+	State    string         `json:"state"` // as hairpin_tcp_connections has it: "pending" or "joined"
+	Since    time.Time      `json:"since"`
+	BytesIn  uint64         `json:"client_in_bytes"`
+	BytesOut uint64         `json:"client_out_bytes"`
 }
 
 // Place is where the client of an allocation was before it moved.
@@ -122,10 +133,13 @@ type Dropped struct {
 	Bandwidth uint64 `json:"bandwidth"`
 }
 
-// Relays spells the relayed transport address or, of a dual allocation, both.
-func (a *Allocation) Relays() string { return spellRelays(a.Relay, a.Additional) }
+// Relays spells the relayed transport address or, of a dual allocation, both; that of a TCP allocation with "/tcp" behind it.
+func (a *Allocation) Relays() string { return spellRelays(a.Relay, a.Additional, a.RelayTransport) }
 
-func spellRelays(relay netip.AddrPort, additional *netip.AddrPort) string {
+func spellRelays(relay netip.AddrPort, additional *netip.AddrPort, transport string) string {
+	if transport == "tcp" {
+		return relay.String() + "/tcp"
+	}
 	if additional == nil {
 		return relay.String()
 	}
@@ -240,7 +254,7 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 	seen := sides(a.Counts)
 	out := Allocation{
 		ID: a.ID, User: a.User, Listener: a.Listener, Transport: a.Transport,
-		Client: a.Client, Server: a.Server, Relay: a.Relayed, Additional: additional(a), Moves: a.Moves,
+		Client: a.Client, Server: a.Server, Relay: a.Relayed, Additional: additional(a), RelayTransport: a.RelayTransport, Moves: a.Moves,
 		Created: wall(a.Created), Expires: wall(a.Expires),
 		Permissions: make([]Permission, len(a.Permissions)),
 		Channels:    make([]Channel, len(a.Channels)),
@@ -250,6 +264,10 @@ func (s *statusReader) allocation(a *relay.AllocationInfo) Allocation {
 		},
 		Dropped:  Dropped{ClientIn: a.Counts.UpDropped.Packets, PeerIn: a.Counts.DownDropped.Packets},
 		Observed: a.Observed, Media: mediaOf(a), Streams: streamsOf(a),
+	}
+	for _, c := range a.Connections {
+		state := map[bool]string{false: "pending", true: "joined"}[c.Joined]
+		out.Connections = append(out.Connections, Connection{Peer: c.Peer, State: state, Since: wall(s.source.Wall(c.Since)), BytesIn: c.Up, BytesOut: c.Down})
 	}
 	for _, p := range a.Earlier {
 		out.Earlier = append(out.Earlier, Place(p))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -101,7 +102,7 @@ func busy(w http.ResponseWriter) {
 // Detail is all that is known of one allocation, as /allocation answers it.
 type Detail struct {
 	Allocation *Allocation `json:"allocation"` // null: it has ended
-	Peers      []Partner   `json:"peers"`      // clients of this server with whom it has a channel
+	Peers      []Partner   `json:"peers"`      // clients of this server with whom it has a channel or a connection
 	History    []Moment    `json:"history"`    // the oldest first
 }
 
@@ -109,7 +110,7 @@ type Detail struct {
 type Partner struct {
 	ID      uint64   `json:"id"`
 	User    string   `json:"user"`
-	Relay   string   `json:"relay"`   // that the channel leads to
+	Relay   string   `json:"relay"`   // that the channel or connection leads to
 	Streams []Stream `json:"streams"` // that it sends, to whomever
 }
 
@@ -139,10 +140,17 @@ func (t *tables) detail(id uint64) (d Detail, ok bool) {
 	}
 	a := t.status.allocation(&info)
 	d.Allocation = &a
+	peers := make([]netip.AddrPort, 0, len(info.Channels)+len(info.Connections))
+	for _, c := range info.Channels {
+		peers = append(peers, c.Peer)
+	}
+	for _, c := range info.Connections {
+		peers = append(peers, c.Peer)
+	}
 	source.Allocations(-1, func(other relay.AllocationInfo) bool {
-		for _, c := range info.Channels {
-			if (c.Peer == other.Relayed || c.Peer == other.Additional) && other.ID != id {
-				d.Peers = append(d.Peers, Partner{ID: other.ID, User: other.User, Relay: c.Peer.String(), Streams: streamsOf(&other)})
+		for _, peer := range peers {
+			if (peer == other.Relayed || peer == other.Additional) && other.ID != id && other.RelayTransport == info.RelayTransport {
+				d.Peers = append(d.Peers, Partner{ID: other.ID, User: other.User, Relay: peer.String(), Streams: streamsOf(&other)})
 			}
 		}
 		return true

@@ -1,13 +1,11 @@
 package relay_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/pion/logging"
@@ -21,28 +19,10 @@ import (
 // What the event stream, the log, the history and the list of allocations tell of the rarer kinds of allocations: all the
 // same, and all of it.
 
-// notes keeps what is written to it.
-type notes struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (n *notes) Write(b []byte) (int, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.text.Write(b)
-}
-
-func (n *notes) lines() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return strings.Split(strings.TrimSpace(n.text.String()), "\n")
-}
-
 // witnessed is a server whose events and log are kept.
 type witnessed struct {
 	*served
-	events, log notes
+	events, log memory
 }
 
 func witness(t *testing.T, change func(*relay.Config)) *witnessed {
@@ -77,7 +57,7 @@ func (w *witnessed) event(t *testing.T, kind events.Type, id uint64, n int) (fou
 	t.Helper()
 	eventually(t, fmt.Sprintf("%s %d of allocation %d", kind, n, id), func() bool {
 		left := n
-		for _, line := range w.events.lines() {
+		for _, line := range strings.Split(w.events.String(), "\n") {
 			var e events.Event
 			if json.Unmarshal([]byte(line), &e) == nil && e.Type == kind && e.Allocation == id {
 				if found = e; left == 0 {
@@ -95,7 +75,7 @@ func (w *witnessed) event(t *testing.T, kind events.Type, id uint64, n int) (fou
 func (w *witnessed) wantLog(t *testing.T, parts ...string) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("a line of the log with %q", parts), func() bool {
-		for _, line := range w.log.lines() {
+		for _, line := range strings.Split(w.log.String(), "\n") {
 			all := true
 			for _, part := range parts {
 				all = all && strings.Contains(line, part)

@@ -25,7 +25,7 @@ const (
 type Moment struct {
 	First, Last time.Time
 	Times       int
-	What        string // "created", "refreshed", "permitted", "bound", "refused", "moved", "reduced" (one of two relayed transport addresses ended) or "ended"
+	What        string // "created", "refreshed", "permitted", "bound", "refused", "moved", "connected", "disconnected", "reduced" (one of two relayed transport addresses ended) or "ended"
 	Detail      string // in words; nothing in it was chosen by a client but addresses and numbers
 }
 
@@ -55,7 +55,7 @@ type deed struct {
 	allocation uint64
 	what       string
 	method     string         // of a refusal
-	cause      string         // of a refusal, a reduction or an end; of a move from where to where
+	cause      string         // of a refusal, a reduction or an end; of a move from where to where; of a lost connection its bytes
 	peer       netip.AddrPort // the first; of a reduction the relayed transport address that is given up
 	lifetime   time.Duration
 	code       uint16
@@ -176,7 +176,7 @@ func (s *Server) answered(a *control.Answered) {
 	case a.Method == "create_permission":
 		d.what = "permitted"
 	default:
-		return // an Allocate that was sent again
+		return // an Allocate that was sent again; connections are told by joined
 	}
 	s.history.add(d, s.table.Now())
 }
@@ -195,7 +195,7 @@ func (d *deed) detail() string {
 	peers := ""
 	if d.peer.IsValid() {
 		peers = d.peer.String()
-		if d.channel == 0 {
+		if d.channel == 0 && d.method != "connect" {
 			peers = d.peer.Addr().String() // a permission is for an address
 		}
 		if d.more > 0 {
@@ -214,6 +214,10 @@ func (d *deed) detail() string {
 			text += " (" + peers + ")"
 		}
 		return text
+	case "connected":
+		return "to " + d.peer.String()
+	case "disconnected":
+		return "from " + d.peer.String() + " " + d.cause
 	case "reduced":
 		return d.peer.String() + " " + d.cause
 	case "moved", "ended":

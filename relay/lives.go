@@ -40,9 +40,12 @@ func (s *Server) born(a *allocation.Allocation) {
 	}
 }
 
-// relays is how a log line names the relayed transport addresses of an allocation.
+// relays is how a log line names the relayed transport addresses of an allocation, "/tcp" behind that of a TCP allocation.
 func relays(a *allocation.Allocation) string {
 	first, second := relayed(a)
+	if a.TCP() != nil {
+		return first.String() + "/tcp"
+	}
 	if !second.IsValid() {
 		return first.String()
 	}
@@ -110,6 +113,9 @@ func (s *Server) died(a *allocation.Allocation) {
 func rarer(a *allocation.Allocation) string {
 	if trail := a.Trail(); trail != nil {
 		return fmt.Sprintf(" moves=%d", trail.Moves)
+	}
+	if tcp := a.TCP(); tcp != nil { // which never moves
+		return fmt.Sprintf(" connections=%d", tcp.Joined.Load())
 	}
 	return ""
 }

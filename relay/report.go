@@ -20,6 +20,7 @@ func (s *Server) event(kind events.Type, a *allocation.Allocation) *events.Event
 		Transport: a.FiveTuple.Transport.String(), Client: a.FiveTuple.Client, Server: a.FiveTuple.Server,
 	}
 	e.Relay, e.AdditionalRelay = relayed(a)
+	e.RelayTransport = relayTransport(a)
 	if trail := a.Trail(); trail != nil {
 		e.Moves = trail.Moves
 		for _, p := range trail.Latest {
@@ -39,6 +40,14 @@ func placeOf(p *allocation.FiveTuple) Place {
 	return Place{Transport: p.Transport.String(), Client: p.Client, Server: p.Server}
 }
 
+// relayTransport is what an allocation's peers are reached over.
+func relayTransport(a *allocation.Allocation) string {
+	if a.TCP() != nil {
+		return allocation.TCP.String()
+	}
+	return allocation.UDP.String()
+}
+
 // relayed returns the relayed transport addresses that an allocation was given; the second one is invalid but for a dual
 // allocation's, for IPv6.
 func relayed(a *allocation.Allocation) (first, second netip.AddrPort) {
@@ -56,6 +65,9 @@ func (s *Server) deathOf(a *allocation.Allocation, n allocation.Counts, lived ti
 	e.Traffic = &events.Traffic{
 		FromClient: events.Count(n.Up), ToClient: events.Count(n.Down),
 		FromClientDropped: events.Count(n.UpDropped), ToClientDropped: events.Count(n.DownDropped),
+	}
+	if tcp := a.TCP(); tcp != nil {
+		e.Connections = tcp.Joined.Load()
 	}
 	if up != nil || down != nil {
 		e.Quality = &events.Directed{FromClient: s.mediaOf(up), ToClient: s.mediaOf(down)}

@@ -198,8 +198,9 @@ func (s *Server) Run(ctx context.Context) error {
 	running.Go(func() { s.policy.Run(ctx) })
 	running.Go(func() { s.alternates.run(ctx) })
 	running.Go(func() { s.awaitRemoved(ctx) })
-	drained := make(chan struct{})
+	drained, counted := make(chan struct{}), make(chan struct{})
 	running.Go(func() {
+		defer close(counted)
 		if s.awaitDrain(ctx) {
 			close(drained)
 		}
@@ -217,6 +218,8 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	cancel()
+	<-counted                              // how many are cut
+	s.table.DeleteAll(allocation.Shutdown) // ahead of their connections, whose ends would pass for the clients' doing
 	s.Close()
 	running.Wait()
 	s.table.Close()

@@ -232,6 +232,8 @@ type AllocationInfo struct {
 	Client, Server netip.AddrPort
 	Relayed        netip.AddrPort
 	Additional     netip.AddrPort // the IPv6 relayed transport address of a dual allocation beside Relayed; else invalid
+	RelayTransport string         // between server and peers: "udp", or "tcp" of a TCP allocation (RFC 6062)
+	Connections    []tcp.Reading  // of a TCP allocation, the oldest first
 	Moves          uint64         // of the client (RFC 8016)
 	Earlier        []Place        // where it was before, in that order, of many moves the latest
 	Created        time.Time
@@ -295,11 +297,14 @@ func (s *Server) find(id uint64) (found *allocation.Allocation) {
 func (s *Server) info(a *allocation.Allocation, now allocation.Time) AllocationInfo {
 	n := AllocationInfo{
 		ID: a.ID, User: a.User, Listener: s.listenerName(a), Transport: a.FiveTuple.Transport.String(),
-		Client: a.FiveTuple.Client, Server: a.FiveTuple.Server, Relayed: a.Relayed,
+		Client: a.FiveTuple.Client, Server: a.FiveTuple.Server, Relayed: a.Relayed, RelayTransport: relayTransport(a),
 		Created: s.table.Wall(a.CreatedAt), Expires: s.table.Wall(a.Expires()),
 		Counts: a.Counts(), Permissions: a.Permissions(now), Channels: a.Channels(now),
 		UpMedia: a.UpMedia.Tracker(), DownMedia: a.DownMedia.Tracker(), Read: now,
 		Observed: s.plane.LooksAt().Observes(a.ID),
+	}
+	if a.TCP() != nil {
+		n.Connections = s.tcp.Of(a)
 	}
 	for h := range a.Halves(now) {
 		if h != a {

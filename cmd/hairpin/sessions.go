@@ -21,7 +21,8 @@ func sessionsCommand() *cli.Command {
 		Usage:     "list the live allocations of a running server and how well their media arrive, or end one",
 		ArgsUsage: "[HOST:PORT]",
 		Description: "Asks the admin address of the server: HOST:PORT, else the one in the settings. LOSS and JITTER are those of the worst\n" +
-			"stream of media from the client to the relay, retransmissions aside; they are empty without RTP and with --quality=off.\n\n" +
+			"stream of media from the client to the relay, retransmissions aside; they are empty without RTP and with --quality=off. A TCP\n" +
+			"allocation's relayed address ends with /tcp; its connections follow below, the oldest first.\n\n" +
 			"\"hairpin sessions end ID\" ends an allocation, which the server allows only to those who have its token.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "user", EnvVars: env("user"), Usage: "only those of the user `NAME`"},
@@ -74,6 +75,10 @@ func sessions(c *cli.Context) error {
 			return nil
 		}
 		writeColumns(w, sessionTable(rowsOf(report.Allocations), listedColumns, listedName, time.Now()))
+		if connections := connectionTable(report, time.Now()); len(connections) > 1 {
+			fmt.Fprintln(w)
+			writeColumns(w, connections)
+		}
 		switch {
 		case c.String("user") == "":
 			writeMore(w, report)
@@ -134,11 +139,25 @@ func sessionTable(rows []metrics.Row, columns []string, name int, now time.Time)
 	return table
 }
 
+// connectionTable is a row for each connection of a TCP allocation below a head.
+func connectionTable(report *metrics.Status, now time.Time) [][]string {
+	rows := [][]string{{"ID", "PEER", "CONNECTION", "AGE", "FROM CLIENT", "TO CLIENT"}}
+	for _, a := range report.Allocations {
+		for _, c := range a.Connections {
+			rows = append(rows, []string{
+				strconv.FormatUint(a.ID, 10), c.Peer.String(), c.State, spellDuration(now.Sub(c.Since)), spellBytes(c.BytesIn), spellBytes(c.BytesOut),
+			})
+		}
+	}
+	return rows
+}
+
 // rowsOf are allocations as the server's own table has them, but for the rates.
 func rowsOf(allocations []metrics.Allocation) (rows []metrics.Row) {
 	for _, a := range allocations {
 		r := metrics.Row{
-			ID: a.ID, User: a.User, Listener: a.Listener, Client: a.Client, Relay: a.Relay, Additional: a.Additional, Created: a.Created, Expires: a.Expires,
+			ID: a.ID, User: a.User, Listener: a.Listener, Client: a.Client, Created: a.Created, Expires: a.Expires,
+			Relay: a.Relay, Additional: a.Additional, RelayTransport: a.RelayTransport,
 			ClientIn: a.Counters.ClientIn, ClientOut: a.Counters.ClientOut, Dropped: a.Dropped.ClientIn + a.Dropped.PeerIn,
 		}
 		for _, s := range a.Streams { // the worst of each

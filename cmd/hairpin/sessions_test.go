@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,32 @@ func TestSessionTable(t *testing.T) {
 	writeColumns(&out, sessionTable(rowsOf(sessionsReport(t).Allocations), listedColumns, listedName, sessionsNow))
 	if out.String() != sessionsTable {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), sessionsTable)
+	}
+}
+
+// The connections of TCP allocations have a table of their own.
+func TestConnectionTable(t *testing.T) {
+	report := sessionsReport(t)
+	if rows := connectionTable(report, sessionsNow); len(rows) != 1 {
+		t.Errorf("without any: %q", rows[1:])
+	}
+	a := &report.Allocations[0]
+	a.RelayTransport = "tcp"
+	a.Connections = []metrics.Connection{
+		{Peer: netip.MustParseAddrPort("192.0.2.1:50001"), State: "joined", Since: sessionsNow.Add(-time.Minute), BytesIn: 1200, BytesOut: 7},
+		{Peer: netip.MustParseAddrPort("[2001:db8::9]:80"), State: "pending", Since: sessionsNow},
+	}
+	var out strings.Builder
+	writeColumns(&out, connectionTable(report, sessionsNow))
+	const want = `ID  PEER              CONNECTION  AGE   FROM CLIENT  TO CLIENT
+3   192.0.2.1:50001   joined      1m0s  1.2 kB       7 B
+3   [2001:db8::9]:80  pending     0s    0 B          0 B
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+	if rows := sessionTable(rowsOf(report.Allocations), listedColumns, listedName, sessionsNow); rows[1][4] != "192.0.2.1:50000/tcp" {
+		t.Errorf("its relayed address is spelled %q", rows[1][4])
 	}
 }
 

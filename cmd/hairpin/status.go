@@ -251,16 +251,20 @@ func spellCount(allocations int) string {
 
 // spellTraffic is packets and bytes, such as "1200 / 240.0 kB".
 func spellTraffic(t metrics.Traffic) string {
+	return fmt.Sprintf("%d / %s", t.Packets, spellBytes(t.Bytes))
+}
+
+func spellBytes(bytes uint64) string {
 	units := []string{"B", "kB", "MB", "GB", "TB", "PB"}
-	n, unit := float64(t.Bytes), 0
+	n, unit := float64(bytes), 0
 	for n >= 1000 && unit < len(units)-1 {
 		n /= 1000
 		unit++
 	}
 	if unit == 0 {
-		return fmt.Sprintf("%d / %d B", t.Packets, t.Bytes)
+		return fmt.Sprintf("%d B", bytes)
 	}
-	return fmt.Sprintf("%d / %.1f %s", t.Packets, n, units[unit])
+	return fmt.Sprintf("%.1f %s", n, units[unit])
 }
 
 // spellDuration is a duration in whole seconds.

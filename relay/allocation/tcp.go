@@ -1,12 +1,16 @@
 package allocation
 
-import "net"
+import (
+	"net"
+	"sync/atomic"
+)
 
 // TCPRelay is what a TCP allocation has (RFC 6062). Its relayed transport address is
 // drawn from the same pool as those of UDP, so that one never stands for both, but the
 // data plane doesn't find it there: no datagram leads to it.
 type TCPRelay struct {
-	Listener net.Listener // bound to the relayed transport address; nil in loop mode
+	Listener net.Listener  // bound to the relayed transport address; nil in loop mode
+	Joined   atomic.Uint64 // connections to peers that have come about
 }
 
 // TCP returns what a TCP allocation has; nil: the relayed transport address is one of UDP.

@@ -15,7 +15,7 @@ type Answered struct {
 	Code       int                    // error code of the answer; 0: a success
 	Cause      string                 // of an error, in words for logs
 	Lifetime   time.Duration          // that a Refresh granted; 0: it ended the allocation, or one half of a dual one
-	Peers      []netip.AddrPort       // of CreatePermission and ChannelBind, as far as they could be read
+	Peers      []netip.AddrPort       // of CreatePermission, ChannelBind and Connect, as far as they could be read
 	Channel    uint16                 // of ChannelBind
 }
 
@@ -47,7 +47,7 @@ func (w *Worker) record(r *request, refused *protocolError) {
 	case methodChannelBind:
 		a.Channel, _, _ = w.message.ChannelNumber()
 		fallthrough
-	case methodCreatePermission:
+	case methodCreatePermission, methodConnect:
 		w.peers, _ = w.message.Peers(w.peers[:0])
 		a.Peers = w.peers
 	}

@@ -80,11 +80,15 @@ func connectError(err error) *protocolError {
 // later, when Worker and request are long gone. It counts it, too.
 func (w *Worker) answerConnect(r *request) func(id uint32, err error) []byte {
 	h, key, sha256, transaction := w.h, slices.Clone(r.key), r.sha256, w.message.TransactionID()
+	a, peers := r.allocation, slices.Clone(w.peers)
 	return func(id uint32, err error) []byte {
 		var reply wire.Reply
 		if err != nil {
 			e := connectError(err)
 			h.stats.count(methodConnect, e.code)
+			if h.answered != nil {
+				h.answered(&Answered{Allocation: a, Method: methodConnect.String(), Code: e.code.number(), Cause: e.cause, Peers: peers})
+			}
 			reply.ErrorTo(wire.MethodConnect, transaction, e.code.number(), e.code.reason())
 		} else {
 			h.stats.count(methodConnect, success)

@@ -45,6 +45,7 @@ type Event struct {
 	// Of a dual allocation (RFC 8656 §7.2) the relayed transport address for IPv6; both stand in its death, though one may
 	// have ended before.
 	AdditionalRelay netip.AddrPort `json:"additional_relay,omitzero"`
+	RelayTransport  string         `json:"relay_transport,omitempty"` // to the peers: "udp", or "tcp" of a TCP allocation (RFC 6062)
 
 	// Of a client that has moved: how often, and where it was before, in that order, of many moves the latest eight.
 	Moves   uint64  `json:"moves,omitempty"`
@@ -60,6 +61,10 @@ type Event struct {
 	Duration float64   `json:"duration,omitempty"`
 	Traffic  *Traffic  `json:"traffic,omitempty"`
 	Quality  *Directed `json:"quality,omitempty"` // where the media was observed
+
+	// Of the death of a TCP allocation: how many connections to peers it had. Their bytes are in Traffic, without packets,
+	// and none was dropped.
+	Connections uint64 `json:"connections,omitempty"`
 
 	Missing uint64 `json:"missing,omitempty"` // of Lost: how many events since the last such line
 }

@@ -118,9 +118,9 @@ func TestLines(t *testing.T) {
 		want  string
 	}{
 		{Event{Type: Birth, Time: at, Allocation: 5, User: "a\n</script>\xff", Listener: "udp://:3478", Transport: "udp",
-			Client: netip.MustParseAddrPort("[::1]:5"), Server: netip.MustParseAddrPort("[::1]:3478"), Relay: netip.MustParseAddrPort("192.0.2.1:6")},
+			Client: netip.MustParseAddrPort("[::1]:5"), Server: netip.MustParseAddrPort("[::1]:3478"), Relay: netip.MustParseAddrPort("192.0.2.1:6"), RelayTransport: "tcp"},
 			`{"instance":"a","number":1,"type":"birth","time":"2026-01-02T03:04:05.000006Z","allocation":5,"user":"a\n\u003c/script\u003e\ufffd",` +
-				`"listener":"udp://:3478","transport":"udp","client":"[::1]:5","server":"[::1]:3478","relay":"192.0.2.1:6"}`},
+				`"listener":"udp://:3478","transport":"udp","client":"[::1]:5","server":"[::1]:3478","relay":"192.0.2.1:6","relay_transport":"tcp"}`},
 		{Event{Type: Refusal, Time: at, Method: "allocate", Code: 486, Reason: "quota"},
 			`{"instance":"a","number":1,"type":"refusal","time":"2026-01-02T03:04:05.000006Z","method":"allocate","code":486,"reason":"quota"}`},
 		{Event{Type: Move, Time: at, Allocation: 5, Relay: netip.MustParseAddrPort("192.0.2.1:6"), AdditionalRelay: netip.MustParseAddrPort("[2001:db8::1]:6"), Moves: 1,

@@ -58,6 +58,10 @@ type Options struct {
 	// Own says which transport address of this host stands for a relayed one; nil: itself.
 	Own func(netip.AddrPort) netip.AddrPort
 
+	// Joined is told of each connection that has come about, and Parted of each that has and is over, with all of its bytes,
+	// once for each allocation that it belongs to. nil: nobody is. They are called without locks held.
+	Joined, Parted func(*allocation.Allocation, Reading)
+
 	Log logging.LeveledLogger // nil: silent
 }
 
@@ -123,8 +127,9 @@ func (c *Connections) Begin(a *allocation.Allocation) {
 	}
 }
 
-// End closes every connection of a TCP allocation that is over (RFC 6062 §5.5). The
-// table has closed its listener.
+// End closes every connection of a TCP allocation that is over (RFC 6062 §5.5), and returns
+// when all that they relayed is counted: their ends are awakened, so nobody else is waited
+// for. The table has closed its listener. It is not for a goroutine that runs a Pipe.
 func (c *Connections) End(a *allocation.Allocation) {
 	c.mu.Lock()
 	g := c.groups[a.Relayed]
@@ -142,6 +147,9 @@ func (c *Connections) End(a *allocation.Allocation) {
 	g.cancel()
 	for _, l := range links {
 		l.close()
+	}
+	for _, l := range links {
+		<-l.settled
 	}
 }
 

@@ -1,12 +1,15 @@
 package tcp
 
 import (
+	"cmp"
 	"crypto/rand"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/wire"
 )
 
@@ -23,9 +26,13 @@ type link struct {
 	ends        [2]end // the first is that of who connected, or was connected to by a peer outside
 
 	joined, closed chan struct{} // closed on entering these states, under Connections.mu
+	settled        chan struct{} // closed when it is over and every byte that it relayed is counted
+
+	since allocation.Time // when it was made
 
 	// Guarded by Connections.mu.
 	state state
+	ways  int         // that bytes may still go, once it is joined
 	timer *time.Timer // of pending
 }
 
@@ -51,7 +58,8 @@ type end struct {
 	conn  net.Conn // nil: not there yet
 	stop  func()   // ends conn without waiting
 
-	ended atomic.Bool // nothing comes from it any longer
+	ended   atomic.Bool   // nothing comes from it any longer
+	relayed atomic.Uint64 // bytes that came from it and were passed on
 }
 
 func (e *end) other() *end {
@@ -64,7 +72,10 @@ func (e *end) other() *end {
 // newLinkLocked makes a link between the group's client and a peer: to's client or,
 // when that is nil, somebody outside.
 func (c *Connections) newLinkLocked(from *group, peer netip.AddrPort, to *group) *link {
-	l := &link{connections: c, joined: make(chan struct{}), closed: make(chan struct{})}
+	l := &link{
+		connections: c, since: c.options.Now(),
+		joined: make(chan struct{}), closed: make(chan struct{}), settled: make(chan struct{}),
+	}
 	l.ends[0].group, l.ends[0].peer = from, peer
 	l.ends[1].group, l.ends[1].peer = to, from.allocation.Relayed
 	for i := range l.ends {
@@ -112,18 +123,82 @@ func (g *group) send(message []byte) bool {
 func (l *link) arrive(e *end, conn net.Conn) bool {
 	c := l.connections
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if l.state == over {
+		c.mu.Unlock()
 		return false
 	}
 	e.conn = conn
-	if e.other().conn != nil {
-		l.state = joined
+	complete := e.other().conn != nil
+	if complete {
+		l.state, l.ways = joined, len(l.ends)
 		l.leavePendingLocked()
 		c.counts.Joined++
+		for i := range l.ends {
+			if g := l.ends[i].group; g != nil {
+				g.allocation.TCP().Joined.Add(1)
+			}
+		}
+	}
+	c.mu.Unlock()
+	if complete {
+		l.tell(c.options.Joined)
 		close(l.joined)
 	}
 	return true
+}
+
+// tell has a callback, which may be nil, told of a link once for each allocation that it belongs to.
+func (l *link) tell(of func(*allocation.Allocation, Reading)) {
+	if of == nil {
+		return
+	}
+	for i := range l.ends {
+		if e := &l.ends[i]; e.group != nil {
+			of(e.group.allocation, e.reading(true))
+		}
+	}
+}
+
+// settle is due when no byte goes one way any longer. The last of the two tells.
+func (l *link) settle() {
+	c := l.connections
+	c.mu.Lock()
+	l.ways--
+	last := l.ways == 0
+	c.mu.Unlock()
+	if last {
+		l.tell(c.options.Parted)
+		close(l.settled)
+	}
+}
+
+// Reading is a connection of a TCP allocation as it is at a moment.
+type Reading struct {
+	Peer   netip.AddrPort
+	Joined bool // else it waits for the peer or a ConnectionBind request
+	Since  allocation.Time
+	// Bytes that were passed on from the client to the peer, and from the peer to the client.
+	Up, Down uint64
+}
+
+func (e *end) reading(joined bool) Reading {
+	return Reading{Peer: e.peer, Joined: joined, Since: e.link.since, Up: e.relayed.Load(), Down: e.other().relayed.Load()}
+}
+
+// Of lists the connections of an allocation, the oldest first.
+func (c *Connections) Of(a *allocation.Allocation) []Reading {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.groups[a.Relayed]
+	if g == nil || g.allocation != a {
+		return nil
+	}
+	list := make([]Reading, 0, len(g.ends))
+	for _, e := range g.ends {
+		list = append(list, e.reading(e.link.state == joined))
+	}
+	slices.SortFunc(list, func(a, b Reading) int { return cmp.Or(cmp.Compare(a.Since, b.Since), a.Peer.Compare(b.Peer)) })
+	return list
 }
 
 func (l *link) leavePendingLocked() {
@@ -147,6 +222,7 @@ func (l *link) close() {
 		c.counts.Joined--
 	} else {
 		l.leavePendingLocked()
+		close(l.settled)
 	}
 	l.state = over
 	close(l.closed)

@@ -28,7 +28,9 @@ func (e *end) Run(nc net.Conn, first []byte) {
 	select {
 	case <-l.joined:
 	case <-l.closed:
-		return
+		if !l.wasJoined() {
+			return
+		}
 	}
 	if other.group == nil {
 		var back sync.WaitGroup
@@ -39,12 +41,20 @@ func (e *end) Run(nc net.Conn, first []byte) {
 	<-l.closed // until then the other one writes to nc
 }
 
+// wasJoined says of a link that is over whether it was ever joined. Then each way has to settle.
+func (l *link) wasJoined() bool {
+	l.connections.mu.Lock()
+	defer l.connections.mu.Unlock()
+	return l.ways > 0
+}
+
 // Abort implements stream.Pipe.
 func (e *end) Abort() { e.link.close() }
 
 // relay copies from one end to the other. The end of the stream is passed on, and what
 // comes the other way goes on; anything else ends the link.
 func (l *link) relay(from, to *end, first []byte) {
+	defer l.settle()
 	if l.copy(from, to, first) != nil || !l.finish(from, to) {
 		l.close()
 	}

@@ -40,6 +40,7 @@ func (l *link) count(from, to *end, n int) {
 	if n <= 0 {
 		return
 	}
+	from.relayed.Add(uint64(n))
 	if from.group != nil {
 		a := from.group.allocation
 		a.Up.Add(0, n)
