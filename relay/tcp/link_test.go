@@ -55,30 +55,41 @@ func (h *half) CloseWrite() error {
 	return h.other.SetReadDeadline(time.Unix(1, 0))
 }
 
-func (h *half) Read(b []byte) (int, error) {
-	n, err := h.Conn.Read(b)
-	select {
-	case <-h.closed:
-		if n == 0 {
-			return 0, io.EOF
-		}
-	default:
+func (h *half) Read(b []byte) (n int, err error) {
+	if !h.over() { // a pipe holds nothing that came before
+		n, err = h.Conn.Read(b)
+	}
+	if n == 0 && h.over() {
+		err = io.EOF
 	}
 	return n, err
+}
+
+func (h *half) over() bool {
+	select {
+	case <-h.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // connection is what stream.Conn is otherwise: it runs the pipe that takes it over.
 type connection struct {
 	control
-	nc   *half
-	pipe stream.Pipe
-	done chan struct{} // closed when the server has closed it
+	nc    *half
+	under net.Conn // what the pipe gets; nil: nc
+	pipe  stream.Pipe
+	done  chan struct{} // closed when the server has closed it
 }
 
 func (c *connection) TakeOver(p stream.Pipe) {
 	c.pipe = p
+	if c.under == nil {
+		c.under = c.nc
+	}
 	go func() {
-		p.Run(c.nc, nil)
+		p.Run(c.under, nil)
 		c.nc.Close()
 		close(c.done)
 	}()
@@ -95,10 +106,14 @@ type server struct {
 	next  uint16
 }
 
-func newServer(t *testing.T) *server {
-	table, err := allocation.NewTable(allocation.Options{
+func newServer(t *testing.T, change ...func(*allocation.Options)) *server {
+	o := allocation.Options{
 		Relay: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, Ports: allocation.PortRange{Min: 50000, Max: 59999},
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	table, err := allocation.NewTable(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,5 +301,60 @@ func TestMaxConnections(t *testing.T) {
 			synctest.Wait()
 		}
 		s.End(hub)
+	})
+}
+
+// slow is a connection whose deadline for reading is set late, not before hold is closed once asked is, and which is
+// read from later still, when gate is closed.
+type slow struct {
+	*half
+	asked, hold, gate chan struct{}
+}
+
+func (s *slow) Read(b []byte) (int, error) {
+	<-s.gate
+	return s.half.Read(b)
+}
+
+func (s *slow) SetReadDeadline(at time.Time) error {
+	if at.After(time.Now()) { // that of a stream whose other end has closed
+		close(s.asked)
+		<-s.hold
+	}
+	return s.half.SetReadDeadline(at)
+}
+
+// An end that comes while a stream's end is passed on wakes the other way's reader all the same.
+func TestEndWhileOneStreamEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		a, b, id, attempt := s.pair(t)
+		_, client := s.bind(t, a, id)
+		server, _ := pipe()
+		held := &slow{half: server, asked: make(chan struct{}), hold: make(chan struct{}), gate: make(chan struct{})}
+		there := &connection{nc: server, under: held, done: make(chan struct{})}
+		if err := s.Bind(b, attempt, there); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := client.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		<-held.asked
+		began := time.Now()
+		ended := make(chan struct{})
+		go func() {
+			s.End(a)
+			close(ended)
+		}()
+		synctest.Wait()
+		close(held.hold)
+		synctest.Wait()
+		close(held.gate)
+		<-ended
+		if took := time.Since(began); took > 0 || !isDone(there.done) {
+			t.Errorf("it took %v", took)
+		}
+		s.End(b)
 	})
 }

@@ -94,11 +94,15 @@ func (e *end) patience() time.Time {
 
 var errOver = errors.New("the link is over")
 
-// setDeadline sets the read deadline, but never in place of the one by which close
-// wakes: that is set after closed is closed.
+var longAgo = time.Unix(1, 0)
+
+// setDeadline sets the read deadline, but not in place of the one by which close wakes:
+// that is set after closed is closed, and put back here where it came in between. Whoever
+// sets it need not be who reads.
 func (l *link) setDeadline(conn net.Conn, at time.Time) error {
 	_ = conn.SetReadDeadline(at)
 	if l.isClosed() {
+		_ = conn.SetReadDeadline(longAgo)
 		return errOver
 	}
 	return nil
