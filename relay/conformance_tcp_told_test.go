@@ -174,3 +174,59 @@ func TestConformanceTCPFinalCounters(t *testing.T) {
 		}
 	}
 }
+
+// A limit of bandwidth slows data connections down, those of one's own, of one's user and of the peer's; no byte is lost.
+func TestConformanceDataConnectionBandwidth(t *testing.T) {
+	const rate = 8_000_000 // bits/s
+	for _, row := range []struct {
+		says   string
+		change func(*relay.Config)
+		ways   [2]way
+	}{
+		{"an allocation's", func(c *relay.Config) { c.MaxBandwidth = rate }, [2]way{overTCP, overTCP6}},
+		{"a user's", func(c *relay.Config) { c.UserBandwidth = rate }, [2]way{overTCP, overTCP}},
+		{"an allocation's, over TLS", func(c *relay.Config) { c.MaxBandwidth = rate }, [2]way{overTLS, overTCP}},
+	} {
+		t.Run(row.says, func(t *testing.T) {
+			t.Parallel()
+			s := conforming(t, row.change)
+			a, b := s.call(t, row.ways[0]), s.call(t, row.ways[1]).as("bob", "builder")
+			a.allocateTCP()
+			b.allocateTCP()
+			a.permit(b.relayed)
+			b.permit(a.relayed)
+			here, there := s.joined(a, b, row.ways[0], row.ways[1])
+			data := noise(1_000_000)
+			least := time.Duration(len(data)-rate/8/8) * 8 * time.Second / rate // an eighth of a second's worth comes at once
+			sent := 0
+			for { // a machine that is busy may be too slow, but never too fast
+				began := time.Now()
+				for _, one := range []*caller{here, there} { // each way has a rate of its own
+					go one.conn.Write(data)
+				}
+				var both sync.WaitGroup
+				for _, one := range []*caller{here, there} {
+					both.Go(func() { one.wantBytes(data) })
+				}
+				both.Wait()
+				took := time.Since(began)
+				sent += len(data)
+				t.Logf("%d bytes each way in %v, %.1f %% of the rate", len(data), took, 100*float64(least)/float64(took))
+				if took < least*97/100 {
+					t.Fatalf("%d bytes each way took %v, want %v", len(data), took, least)
+				}
+				if took < least*5/4 {
+					break
+				}
+				if sent == 6*len(data) {
+					t.Fatalf("%d bytes each way took %v, want %v, in none of six attempts less", len(data), took, least)
+				}
+			}
+			here.closeWrite()
+			there.wantEnd()
+			if n := s.ofTCP(t, a); n.Counts.Up.Bytes != uint64(sent) || n.Counts.UpDropped.Bytes+n.Counts.DownDropped.Bytes != 0 {
+				t.Errorf("%+v", n.Counts)
+			}
+		})
+	}
+}

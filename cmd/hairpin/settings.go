@@ -263,7 +263,7 @@ var settingsTable = []setting{
 	{
 		name: "max-bandwidth", placeholder: "RATE", initial: []string{"0"},
 		usage: "application data that one allocation may relay in each direction, such as 2Mbit/s; a quarter of a second's worth may come " +
-			"at once, what is beyond is dropped; 0 = no limit",
+			"at once, packets beyond are dropped, and connections of TCP allocations (RFC 6062) read no faster; 0 = no limit",
 		parse: func(s *Settings, v value) error { return parseBandwidth(&s.MaxBandwidth, v) },
 	},
 	{

@@ -31,6 +31,13 @@ type Bandwidth struct {
 type throttle struct {
 	rate     int64 // bits/s; 0: no limit; immutable
 	up, down atomic.Int64
+
+	// Whose turn it is among streams, of which each holds a direction's while it waits. Immutable; nil: there are none.
+	turns *[2]chan struct{}
+}
+
+func newTurns() *[2]chan struct{} {
+	return &[2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}
 }
 
 // admit counts bytes, unless the burst is used up. The packet that uses it up still passes, so that packets of any size
@@ -86,16 +93,19 @@ func (a *Allocation) BandwidthDropped() (up, down Count, ok bool) {
 	return a.rare.limit.upDropped.Read(), a.rare.limit.downDropped.Read(), true
 }
 
-// newBandwidthLocked makes the limits of a new allocation; nil: it has none.
-func (t *Table) newBandwidthLocked(account string) *Bandwidth {
+// newBandwidthLocked makes the limits of a new allocation, which may be one of TCP; nil: it has none.
+func (t *Table) newBandwidthLocked(account string, tcp bool) *Bandwidth {
 	own, user := t.options.MaxBandwidth, t.options.UserBandwidth
 	if own == 0 && user == 0 {
 		return nil
 	}
 	b := &Bandwidth{own: throttle{rate: own}}
+	if tcp && own > 0 {
+		b.own.turns = newTurns()
+	}
 	if user > 0 {
 		if b.user = t.throttles[account]; b.user == nil {
-			b.user = &throttle{rate: user}
+			b.user = &throttle{rate: user, turns: newTurns()}
 			t.throttles[account] = b.user
 		}
 	}

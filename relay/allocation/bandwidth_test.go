@@ -128,3 +128,38 @@ func BenchmarkAdmit(b *testing.B) {
 		})
 	}
 }
+
+// A stream takes what packets leave of their user's bandwidth, and drops none of them.
+func TestPacketsGoAheadOfStreams(t *testing.T) {
+	var h hand
+	table := newTable(t, &h, func(o *Options) { o.UserBandwidth = 2e6 })
+	packets := create(t, table, request(1))
+	wanted := request(2)
+	wanted.TCP = true
+	stream := create(t, table, wanted)
+	for _, way := range []struct {
+		up    bool
+		admit func(int, Time) bool
+	}{{true, packets.AdmitUp}, {false, packets.AdmitDown}} {
+		paces := stream.Paces(way.up)
+		if len(paces) != 1 {
+			t.Fatalf("%d limits, want that of the user", len(paces))
+		}
+		streamed, dropped := 0, 0
+		for range 10_000 { // ms
+			h.move(time.Millisecond)
+			if !way.admit(125, table.Now()) { // 1 Mbit/s
+				dropped++
+			}
+			for piece := paces[0].Piece(1 << 20); paces[0].Admit(piece, table.Now()) == 0; {
+				streamed += piece
+			}
+		}
+		if rate := streamed * 8 / 10; dropped > 0 || rate < 980_000 || rate > 1_040_000 {
+			t.Errorf("up %v: %d packets dropped, %d bits/s of the stream, want none and what they leave", way.up, dropped, rate)
+		}
+	}
+	if packets.Paces(true) == nil || create(t, newTable(t, &h, nil), request(3)).Paces(true) != nil {
+		t.Error("limits where there are none, or none where there are")
+	}
+}

@@ -243,7 +243,7 @@ func (t *Table) settle(r *Request, s *[2]seat, now Time) (*Allocation, error) {
 	t.lastID++
 	var extra *rare
 	reserved := r.Reserve && r.Token == nil
-	limit := t.newBandwidthLocked(r.Account)
+	limit := t.newBandwidthLocked(r.Account, r.TCP)
 	if r.Mobile || reserved || limit != nil || r.TCP || s[0].pool != nil && s[1].pool != nil {
 		extra = &rare{mobile: r.Mobile, reserved: reserved, limit: limit}
 	}

@@ -14,8 +14,9 @@
 // hairpin stays in the process, and on Linux its bytes in the kernel (splice). Whoever
 // reads too slowly stops whoever writes, and nobody else: no byte is held here that was
 // not yet read from a socket, but for what came in one piece with the ConnectionBind
-// request. That, and the kernel's own buffer, is what RFC 6062 §5.2 and §5.3 have the
-// server keep for a connection that waits.
+// request, and the piece in hand that waits for bandwidth (pace.go). That, and the kernel's
+// own buffer, is what RFC 6062 §5.2 and §5.3 have the server keep for a connection that
+// waits.
 //
 // # Goroutines
 //

@@ -110,14 +110,11 @@ func (l *link) setDeadline(conn net.Conn, at time.Time) error {
 
 // copy relays until the end of the stream, which is no error.
 func (l *link) copy(from, to *end, first []byte) error {
-	if len(first) > 0 {
-		n, err := to.conn.Write(first)
-		l.count(from, to, n)
-		if err != nil {
-			return err
-		}
+	p := l.pace(from, to)
+	if err := p.pass(from, to, first); err != nil {
+		return err
 	}
-	if copied, err := l.splice(from, to); copied {
+	if copied, err := l.splice(from, to, p); copied {
 		return err
 	}
 	b := copyBuffers.Get().(*[copyBytes]byte)
@@ -126,13 +123,9 @@ func (l *link) copy(from, to *end, first []byte) error {
 		if err := l.arm(from); err != nil {
 			return err
 		}
-		n, err := from.conn.Read(b[:])
-		if n > 0 {
-			written, fault := to.conn.Write(b[:n])
-			l.count(from, to, written)
-			if fault != nil {
-				return fault
-			}
+		n, err := from.conn.Read(b[:p.piece])
+		if fault := p.pass(from, to, b[:n]); fault != nil {
+			return fault
 		}
 		switch {
 		case errors.Is(err, io.EOF):

@@ -19,8 +19,8 @@ const (
 // splice relays between two sockets until the stream ends; copied is false when it can't.
 // What comes in small pieces goes through a buffer that is borrowed once there is
 // something to read; the rest stays inside the kernel (splice(2), by way of
-// net.TCPConn.ReadFrom).
-func (l *link) splice(from, to *end) (copied bool, err error) {
+// net.TCPConn.ReadFrom). What has a limit of bandwidth to keep never does.
+func (l *link) splice(from, to *end, p *pace) (copied bool, err error) {
 	src, isTCP := from.conn.(*net.TCPConn)
 	dst, alsoTCP := to.conn.(*net.TCPConn)
 	if !isTCP || !alsoTCP {
@@ -30,7 +30,7 @@ func (l *link) splice(from, to *end) (copied bool, err error) {
 	if err != nil {
 		return false, nil
 	}
-	r := ready{}
+	r := ready{most: p.piece}
 	r.try = r.read
 	for {
 		if err := l.arm(from); err != nil {
@@ -38,15 +38,13 @@ func (l *link) splice(from, to *end) (copied bool, err error) {
 		}
 		n, err := r.wait(raw)
 		if n > 0 {
-			written, err := dst.Write(r.buffer[:n])
-			l.count(from, to, written)
-			if err != nil {
+			if err := p.pass(from, to, r.buffer[:n]); err != nil {
 				r.release()
 				return true, err
 			}
 		}
 		r.release()
-		if err == nil && n == copyBytes {
+		if err == nil && n == copyBytes && !p.limited() {
 			err = l.stretch(from, to, dst, src)
 		}
 		if err != nil {
@@ -83,6 +81,7 @@ func eof(err error) error {
 // read.
 type ready struct {
 	buffer *[copyBytes]byte // nil: not borrowed
+	most   int              // bytes that are read at a time
 	try    func(fd uintptr) bool
 	n      int
 	err    error
@@ -101,7 +100,7 @@ func (r *ready) wait(raw syscall.RawConn) (int, error) {
 func (r *ready) read(fd uintptr) bool {
 	r.buffer = copyBuffers.Get().(*[copyBytes]byte)
 	for {
-		n, err := syscall.Read(int(fd), r.buffer[:])
+		n, err := syscall.Read(int(fd), r.buffer[:r.most])
 		switch {
 		case n > 0:
 			r.n = n

@@ -3,4 +3,4 @@
 package tcp
 
 // splice is for Linux.
-func (l *link) splice(_, _ *end) (copied bool, err error) { return false, nil }
+func (l *link) splice(_, _ *end, _ *pace) (copied bool, err error) { return false, nil }
