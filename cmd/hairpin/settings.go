@@ -353,7 +353,7 @@ var settingsTable = []setting{
 	},
 	{
 		name: "events", placeholder: "TARGET", initialText: "none",
-		usage: "where one line of JSON goes for each allocation's birth and death and each refused request: a file's path, stdout, or an " +
+		usage: "where one line of JSON goes for each allocation's birth and death, each move of a client (RFC 8016) and each refused request: a file's path, stdout, or an " +
 			"http:// or https:// URL that lines are posted to. What the target takes too slowly is lost and counted",
 		secret:  true,
 		example: []string{"/var/log/hairpin/events.jsonl"},
