@@ -40,18 +40,26 @@ type Media struct {
 	PeerIn   *events.Media `json:"peer_in,omitempty"`
 }
 
-// eachMedia yields a reading for each of the relay's sides that media come in by. It is only good until the next.
+// eachMedia yields a reading for each of the relay's sides that media come in by, of both addresses of a dual allocation
+// together. It is only good until the next.
 func eachMedia(a *relay.AllocationInfo, yield func(direction string, s *quality.Snapshot)) {
-	var room [quality.MaxStreams]quality.Stream
+	var room [2 * quality.MaxStreams]quality.Stream
 	for _, side := range [...]struct {
 		direction string
-		tracker   *quality.Tracker
-	}{{clientIn, a.UpMedia}, {peerIn, a.DownMedia}} {
-		if side.tracker == nil {
-			continue
+		trackers  [2]*quality.Tracker
+	}{{clientIn, [2]*quality.Tracker{a.UpMedia, a.AlsoUpMedia}}, {peerIn, [2]*quality.Tracker{a.DownMedia, a.AlsoDownMedia}}} {
+		var seen quality.Snapshot
+		streams, any := room[:0], false
+		for _, tracker := range side.trackers {
+			if tracker != nil {
+				read := tracker.Snapshot(int64(a.Read), streams)
+				streams, read.Streams, any = read.Streams, nil, true
+				seen.Add(&read)
+			}
 		}
-		seen := side.tracker.Snapshot(int64(a.Read), room[:0])
-		yield(side.direction, &seen)
+		if seen.Streams = streams; any {
+			yield(side.direction, &seen)
+		}
 	}
 }
 
@@ -59,9 +67,21 @@ func eachMedia(a *relay.AllocationInfo, yield func(direction string, s *quality.
 func eachStream(a *relay.AllocationInfo, yield func(direction string, s *quality.Stream)) {
 	eachMedia(a, func(direction string, seen *quality.Snapshot) {
 		for i := range seen.Streams {
-			yield(direction, &seen.Streams[i])
+			if !elsewhere(seen.Streams, i) {
+				yield(direction, &seen.Streams[i])
+			}
 		}
 	})
+}
+
+// elsewhere says whether a stream has gone on by the other address of a dual allocation: then it is told as it is there.
+func elsewhere(all []quality.Stream, one int) bool {
+	for i := range all {
+		if s := &all[i]; i != one && s.SSRC == all[one].SSRC && (s.Last > all[one].Last || s.Last == all[one].Last && i > one) {
+			return true
+		}
+	}
+	return false
 }
 
 func mediaOf(a *relay.AllocationInfo) (m Media) {

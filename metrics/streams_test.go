@@ -2,11 +2,13 @@ package metrics
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/quality"
 )
 
@@ -45,6 +47,33 @@ func TestStreamSeries(t *testing.T) {
 	}
 	if none := scrape(t, NewHandler(f, Options{})); len(none) == 0 || strings.Contains(fmt.Sprint(none), "ssrc=") {
 		t.Error("streams of allocations without series have some")
+	}
+}
+
+// Streams by both addresses of a dual allocation are told, and one that changed from one to the other once, as it goes on.
+func TestStreamsOfDual(t *testing.T) {
+	f := newFake("alice")
+	a := &f.allocations[0]
+	a.UpMedia, a.AlsoUpMedia = new(quality.Tracker), new(quality.Tracker)
+	for n := range 2000 { // 7 changes from one address to the other, 8 and 9 have one each
+		at := int64(n) * int64(20*time.Millisecond)
+		first := a.UpMedia
+		if n >= 900 {
+			first = a.AlsoUpMedia
+		}
+		first.Observe(rtp(7, uint16(n)), at)
+		a.UpMedia.Observe(rtp(8, uint16(n)), at)
+		a.AlsoUpMedia.Observe(rtp(9, uint16(n)), at)
+	}
+	a.Read = allocation.Time(2000 * 20 * time.Millisecond)
+	packets := map[string]float64{}
+	for series, value := range scrape(t, NewHandler(f, open)) { // which fails where one is there twice
+		if _, labels, ok := strings.Cut(series, "hairpin_allocation_stream_packets_total"); ok {
+			packets[labels[strings.Index(labels, "ssrc="):]] = value
+		}
+	}
+	if want := map[string]float64{`ssrc="7",user="alice"}`: 1100, `ssrc="8",user="alice"}`: 2000, `ssrc="9",user="alice"}`: 2000}; !maps.Equal(packets, want) {
+		t.Errorf("packets %v, want %v", packets, want)
 	}
 }
 

@@ -110,6 +110,11 @@ func TestConformanceDualTold(t *testing.T) {
 				}
 				c.settle()
 			}
+			for i, tracker := range []*quality.Tracker{only(t, s.served, "alice").UpMedia, only(t, s.served, "alice").AlsoUpMedia} {
+				if tracker == nil || tracker.Snapshot(0, nil).Packets[quality.KindRTP] != 20 {
+					t.Errorf("no media at address %d while it lives", i)
+				}
+			}
 			both := fmt.Sprintf("relay=%s,%s ", two[0], two[1])
 			s.wantLog(t, "created", both)
 			c.request(stun.MethodRefresh, row.first, lifetime(0)).want(t, 0)

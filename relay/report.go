@@ -80,16 +80,7 @@ func together(a, b *quality.Snapshot) *quality.Snapshot {
 	if a == nil || b == nil {
 		return cmp.Or(a, b)
 	}
-	for i, n := range b.Packets {
-		a.Packets[i] += n
-	}
-	for i, n := range b.RTCP {
-		a.RTCP[i] += n
-	}
-	a.Unconfirmed += b.Unconfirmed
-	a.Missed += b.Missed
-	a.Unreported += b.Unreported
-	a.Streams = append(a.Streams, b.Streams...)
+	a.Add(b)
 	return a
 }
 

@@ -247,7 +247,9 @@ type AllocationInfo struct {
 	// Media are the RTP streams from the client, and those from peers beyond this server to it; nil: there were none, or
 	// nobody looked. What another client of this server sends is told with that one. Read is the moment for their Snapshot.
 	UpMedia, DownMedia *quality.Tracker
-	Read               allocation.Time
+	// The same of the other relayed transport address of a dual allocation.
+	AlsoUpMedia, AlsoDownMedia *quality.Tracker
+	Read                       allocation.Time
 	// Observed says whether its media are looked at, as Config.Quality is at the moment.
 	Observed bool
 }
@@ -323,8 +325,7 @@ func (s *Server) info(a *allocation.Allocation, now allocation.Time) AllocationI
 	return n
 }
 
-// addHalf tells of the other half of a dual allocation. Of the media, which go by one of the two, those are told that
-// there are.
+// addHalf tells of the other half of a dual allocation.
 func (n *AllocationInfo) addHalf(h *allocation.Allocation, expires time.Time, now allocation.Time) {
 	if n.Additional = h.Relayed; h.Family() == allocation.IPv4 {
 		n.Relayed, n.Additional = n.Additional, n.Relayed
@@ -334,12 +335,7 @@ func (n *AllocationInfo) addHalf(h *allocation.Allocation, expires time.Time, no
 	}
 	n.Permissions = append(n.Permissions, h.Permissions(now)...)
 	n.Channels = append(n.Channels, h.Channels(now)...)
-	if n.UpMedia == nil {
-		n.UpMedia = h.UpMedia.Tracker()
-	}
-	if n.DownMedia == nil {
-		n.DownMedia = h.DownMedia.Tracker()
-	}
+	n.AlsoUpMedia, n.AlsoDownMedia = h.UpMedia.Tracker(), h.DownMedia.Tracker()
 }
 
 // Wall turns a moment of the tables into wall-clock time.

@@ -78,9 +78,11 @@ func (s *Server) collectEvicted() {
 	t.looked = time.Now()
 	now := int64(s.table.Now())
 	s.table.Each(func(a *allocation.Allocation) bool {
-		for _, slot := range [...]*quality.Slot{&a.UpMedia, &a.DownMedia} {
-			if tracker := slot.Tracker(); tracker != nil {
-				t.count(tracker.Ended(now, nil), a.ID)
+		for h := range a.Halves(allocation.Time(now)) {
+			for _, slot := range [...]*quality.Slot{&h.UpMedia, &h.DownMedia} {
+				if tracker := slot.Tracker(); tracker != nil {
+					t.count(tracker.Ended(now, nil), h.ID)
+				}
 			}
 		}
 		return true

@@ -10,6 +10,20 @@ type Snapshot struct {
 	Streams     []Stream
 }
 
+// Add adds what another Tracker saw.
+func (s *Snapshot) Add(other *Snapshot) {
+	for i, n := range other.Packets {
+		s.Packets[i] += n
+	}
+	for i, n := range other.RTCP {
+		s.RTCP[i] += n
+	}
+	s.Unconfirmed += other.Unconfirmed
+	s.Missed += other.Missed
+	s.Unreported += other.Unreported
+	s.Streams = append(s.Streams, other.Streams...)
+}
+
 // Snapshot reads everything at a moment, which is on the clock of Observe's. Each stream is read as of one packet,
 // different streams may be some packets apart. The streams are appended to streams, which may be nil.
 func (t *Tracker) Snapshot(now int64, streams []Stream) Snapshot {
