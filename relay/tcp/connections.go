@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,6 +95,7 @@ type group struct {
 
 	// Guarded by Connections.mu.
 	ends    map[netip.AddrPort]*end // by peer: there is one to each (RFC 6062 §3)
+	links   map[*link]struct{}      // with those that are over but not settled
 	pending int
 	over    bool
 }
@@ -114,7 +117,7 @@ func New(o Options) *Connections {
 // Begin is due when a TCP allocation was made. From then on clients and, where it
 // listens, peers can connect to it.
 func (c *Connections) Begin(a *allocation.Allocation) {
-	g := &group{allocation: a, ends: make(map[netip.AddrPort]*end)}
+	g := &group{allocation: a, ends: make(map[netip.AddrPort]*end), links: make(map[*link]struct{})}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	c.mu.Lock()
 	c.groups[a.Relayed] = g
@@ -139,10 +142,7 @@ func (c *Connections) End(a *allocation.Allocation) {
 	}
 	delete(c.groups, a.Relayed)
 	g.over = true
-	links := make([]*link, 0, len(g.ends))
-	for _, e := range g.ends {
-		links = append(links, e.link)
-	}
+	links := slices.Collect(maps.Keys(g.links))
 	c.mu.Unlock()
 	g.cancel()
 	for _, l := range links {

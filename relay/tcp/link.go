@@ -83,6 +83,7 @@ func (c *Connections) newLinkLocked(from *group, peer netip.AddrPort, to *group)
 		e.link = l
 		if e.group != nil {
 			e.group.ends[e.peer] = e
+			e.group.links[l] = struct{}{}
 			e.group.pending++
 		}
 	}
@@ -166,9 +167,22 @@ func (l *link) settle() {
 	l.ways--
 	last := l.ways == 0
 	c.mu.Unlock()
-	if last {
-		l.tell(c.options.Parted)
-		close(l.settled)
+	if !last {
+		return
+	}
+	l.tell(c.options.Parted)
+	close(l.settled)
+	c.mu.Lock()
+	l.forgetLocked()
+	c.mu.Unlock()
+}
+
+// forgetLocked is due once the link is settled.
+func (l *link) forgetLocked() {
+	for i := range l.ends {
+		if g := l.ends[i].group; g != nil {
+			delete(g.links, l)
+		}
 	}
 }
 
@@ -222,6 +236,7 @@ func (l *link) close() {
 		c.counts.Joined--
 	} else {
 		l.leavePendingLocked()
+		l.forgetLocked()
 		close(l.settled)
 	}
 	l.state = over

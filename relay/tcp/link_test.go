@@ -358,3 +358,41 @@ func TestEndWhileOneStreamEnds(t *testing.T) {
 		s.End(b)
 	})
 }
+
+// An allocation that ends awaits also what counts the last bytes of a link that is over already.
+func TestEndAwaitsWhatIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		parting, parted := make(chan struct{}), 0
+		s.options.Parted = func(*allocation.Allocation, Reading) {
+			<-parting
+			parted++
+		}
+		a, b, id, attempt := s.pair(t)
+		_, client := s.bind(t, a, id)
+		_, peer := s.bind(t, b, attempt)
+		synctest.Wait()
+		client.Close()
+		peer.Close()
+		synctest.Wait()
+		if s.Counts() != (Counts{}) || s.Connected(a, b.Relayed) {
+			t.Fatal("the link is not over")
+		}
+		ended := make(chan struct{})
+		go func() {
+			s.End(a)
+			close(ended)
+		}()
+		if isDone(ended) {
+			t.Error("the allocation has not waited")
+		}
+		close(parting)
+		if !isDone(ended) || parted != 2 {
+			t.Errorf("told %d times", parted)
+		}
+		s.End(b)
+		if g := s.groups; len(g) != 0 {
+			t.Errorf("%v is left", g)
+		}
+	})
+}
