@@ -74,6 +74,9 @@ func TestConformanceTCPTold(t *testing.T) {
 		}
 	}
 	a.request(stun.MethodConnect, peer(u.relayed)).want(t, 447)
+	if e := s.event(t, events.Refusal, id, 0); e.Method != "connect" || e.Code != 447 || e.Relay != a.relayed || e.RelayTransport != "tcp" || e.Client != a.local() || e.User != "alice" {
+		t.Errorf("the refusal says %+v", e)
+	}
 	here.conn.Close()
 	there.wantEnd()
 	there.conn.Close()

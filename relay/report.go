@@ -108,11 +108,15 @@ func (s *Server) refusals() func(*control.Refusal) {
 		return nil
 	}
 	return func(r *control.Refusal) {
-		s.config.Events.Emit(&events.Event{
-			Type: events.Refusal, Time: time.Now(), User: r.User,
-			Listener:  s.bound.Load().socket(int32(r.Listener)).of.Name,
-			Transport: r.From.Transport.String(), Client: r.From.Client, Server: r.From.Server,
-			Method: r.Method, Code: r.Code, Reason: r.Reason,
-		})
+		var e events.Event
+		if r.Allocation != nil {
+			e = *s.event(events.Refusal, r.Allocation)
+		}
+		e.Type, e.Time, e.User = events.Refusal, time.Now(), r.User
+		// Where the request came from, which need not be where the allocation is.
+		e.Listener = s.bound.Load().socket(int32(r.Listener)).of.Name
+		e.Transport, e.Client, e.Server = r.From.Transport.String(), r.From.Client, r.From.Server
+		e.Method, e.Code, e.Reason = r.Method, r.Code, r.Reason
+		s.config.Events.Emit(&e)
 	}
 }

@@ -12,6 +12,8 @@ type Refusal struct {
 	Reason string // which credential was at fault, as the metrics spell it, else in words
 	User   string // as the client wrote it, whether it is true or not; empty: it didn't
 	From   allocation.FiveTuple
+	// Allocation is that of a client that has proved who it is; nil: it has none, or has not. It may be over.
+	Allocation *allocation.Allocation
 	// Listener is the index of the listener that the request came through.
 	Listener int
 }
@@ -30,7 +32,7 @@ func (w *Worker) tell(r *request, e *protocolError) {
 		refusal.Reason = e.failure.String()
 	}
 	if r.key != nil {
-		refusal.User = r.identity.User
+		refusal.User, refusal.Allocation = r.identity.User, r.allocation
 	} else if user, ok := w.message.Get(wire.AttrUsername); ok {
 		refusal.User = string(user)
 	}
