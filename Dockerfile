@@ -55,7 +55,7 @@ COPY . .
 ARG TARGETOS TARGETARCH VERSION=devel
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -tags urfave_cli_no_docs,nethttpomithttp2 -gcflags=all=-l -gcflags=net/netip= -gcflags=encoding/binary= -gcflags=github.com/hairpin-turn/hairpin/relay/forward= -gcflags=github.com/hairpin-turn/hairpin/relay/udp= -gcflags=github.com/hairpin-turn/hairpin/relay/allocation= -gcflags=github.com/hairpin-turn/hairpin/relay/wire= -gcflags=github.com/hairpin-turn/hairpin/relay/stream= -gcflags=github.com/hairpin-turn/hairpin/relay/quality= -ldflags "-s -w -funcalign=16 -X main.version=$VERSION" -o / ./cmd/hairpin ./cmd/one2one
+    go build -trimpath -tags urfave_cli_no_docs,nethttpomithttp2 -gcflags=all=-l -gcflags=net/netip= -gcflags=encoding/binary= -gcflags=github.com/hairpin-turn/hairpin/relay/forward= -gcflags=github.com/hairpin-turn/hairpin/relay/udp= -gcflags=github.com/hairpin-turn/hairpin/relay/allocation= -gcflags=github.com/hairpin-turn/hairpin/relay/wire= -gcflags=github.com/hairpin-turn/hairpin/relay/stream= -gcflags=github.com/hairpin-turn/hairpin/relay/quality= -ldflags "-s -w -funcalign=8 -X main.version=$VERSION" -o / ./cmd/hairpin ./cmd/one2one
 
 FROM one2one-image AS one2one
 COPY --from=build /one2one /one2one

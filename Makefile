@@ -70,7 +70,7 @@ image: ## container images IMAGE (hairpin) and IMAGE-one2one, compiled within th
 	docker build $(IMAGE_ARGS) --target one2one -t $(IMAGE)-one2one .
 
 image-prebuilt: ## the same images from binaries that are compiled here: no registry; another GOARCH needs BuildKit
-	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath $(IMAGE_FLAGS) -ldflags '-s -w -funcalign=16 $(LDFLAGS)' -o bin/image/ ./cmd/hairpin ./cmd/one2one
+	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath $(IMAGE_FLAGS) -ldflags '-s -w -funcalign=8 $(LDFLAGS)' -o bin/image/ ./cmd/hairpin ./cmd/one2one
 	docker build $(IMAGE_ARGS) -f Dockerfile --target prebuilt -t $(IMAGE) bin/image
 	docker build $(IMAGE_ARGS) -f Dockerfile --target one2one-prebuilt -t $(IMAGE)-one2one bin/image
 

@@ -1,8 +1,7 @@
 package metrics
 
 import (
-	"cmp"
-	"slices"
+	"sort"
 	"strconv"
 
 	"github.com/hairpin-turn/hairpin/relay"
@@ -88,7 +87,7 @@ func (o *oldest) add(a relay.AllocationInfo) bool {
 }
 
 func (o *oldest) cut() {
-	slices.SortFunc(o.kept, func(a, b relay.AllocationInfo) int { return cmp.Compare(a.ID, b.ID) })
+	sort.Slice(o.kept, func(i, j int) bool { return o.kept[i].ID < o.kept[j].ID }) // one for all types, of slices' each would be 20 KB of program
 	if len(o.kept) >= o.limit && o.limit > 0 {
 		clear(o.kept[o.limit:])
 		o.kept = o.kept[:o.limit]

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -170,7 +171,7 @@ func usable(addresses []netip.Addr) (some []netip.Addr) {
 			some = append(some, ip)
 		}
 	}
-	slices.SortFunc(some, netip.Addr.Compare)
+	sort.Slice(some, func(i, j int) bool { return some[i].Less(some[j]) })
 	some = slices.Compact(some)
 	if len(some) > maxAddresses {
 		rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
@@ -190,7 +191,7 @@ func (a *alternates) publish() {
 			servers = append(servers, netip.AddrPortFrom(ip, c.Port))
 		}
 	}
-	slices.SortFunc(servers, netip.AddrPort.Compare)
+	sort.Slice(servers, func(i, j int) bool { return servers[i].Compare(servers[j]) < 0 })
 	own := a.own()
 	servers = slices.DeleteFunc(slices.Compact(servers), func(at netip.AddrPort) bool { return slices.Contains(own, at) })
 	a.gate.SetAlternates(servers)

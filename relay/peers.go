@@ -3,6 +3,7 @@ package relay
 import (
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/peers"
@@ -46,7 +47,7 @@ func (s *Server) ownAddresses() []netip.AddrPort {
 			}
 		}
 	}
-	slices.SortFunc(own, netip.AddrPort.Compare)
+	sort.Slice(own, func(i, j int) bool { return own[i].Compare(own[j]) < 0 })
 	return slices.Compact(own)
 }
 

@@ -52,7 +52,7 @@ type process struct {
 func startProcess(t *testing.T, mode string, args ...string) *process {
 	t.Helper()
 	clearEnvironment(t)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	p := &process{Cmd: exec.CommandContext(ctx, os.Args[0], args...), stderr: new(strings.Builder)}
 	p.Env = append(os.Environ(), asProgram+"="+mode)
 	p.Stderr = p.stderr

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -42,7 +43,9 @@ type resolution struct {
 }
 
 func (r *resolution) sorted() []netip.Addr {
-	return slices.SortedFunc(maps.Keys(r.until), netip.Addr.Compare)
+	list := slices.Collect(maps.Keys(r.until))
+	sort.Slice(list, func(i, j int) bool { return list[i].Less(list[j]) })
+	return list
 }
 
 // Run looks names up and reads the file, at once and then each Options.Interval,
@@ -171,7 +174,7 @@ func sift(answer []netip.Addr) (good []netip.Addr, refused netip.Addr) {
 			good = append(good, a)
 		}
 	}
-	slices.SortFunc(good, netip.Addr.Compare)
+	sort.Slice(good, func(i, j int) bool { return good[i].Less(good[j]) })
 	return slices.Compact(good), refused
 }
 

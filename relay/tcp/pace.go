@@ -28,9 +28,6 @@ func (l *link) pace(from, to *end) *pace {
 	return p
 }
 
-// limited says whether there is any limit.
-func (p *pace) limited() bool { return len(p.paces) > 0 }
-
 // pass writes bytes from one end to the other, as fast as it may, and counts them.
 func (p *pace) pass(from, to *end, b []byte) error {
 	for len(b) > 0 {

@@ -124,3 +124,6 @@ func (r *ready) release() {
 		r.buffer = nil
 	}
 }
+
+// limited says whether there is any limit.
+func (p *pace) limited() bool { return len(p.paces) > 0 }

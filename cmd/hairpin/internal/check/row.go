@@ -1,8 +1,10 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // Level is how much a requirement demands (RFC 2119's key words).
@@ -67,11 +69,9 @@ func Rows() []Row {
 		tcpAllocationRows, connectionRows, mobilityRows, discoveryRows,
 	)
 	order := []string{"8489", "8656", "6062", "8016", "5780"}
-	slices.SortStableFunc(all, func(a, b Row) int {
-		if d := slices.Index(order, a.RFC) - slices.Index(order, b.RFC); d != 0 {
-			return d
-		}
-		return compareSections(a.Section, b.Section)
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := &all[i], &all[j]
+		return cmp.Or(slices.Index(order, a.RFC)-slices.Index(order, b.RFC), compareSections(a.Section, b.Section)) < 0
 	})
 	number := map[string]int{}
 	for i := range all {

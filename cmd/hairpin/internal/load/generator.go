@@ -1,12 +1,13 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
-	"slices"
+	"sort"
 	"sync/atomic"
 	"time"
 
@@ -307,14 +308,8 @@ func (r *refusals) list() []Counted {
 	for text, n := range r.texts {
 		list = append(list, Counted{text, n})
 	}
-	slices.SortFunc(list, func(a, b Counted) int {
-		if a.Count != b.Count {
-			return b.Count - a.Count
-		}
-		if a.What < b.What {
-			return -1
-		}
-		return 1
+	sort.Slice(list, func(i, j int) bool {
+		return cmp.Or(cmp.Compare(list[j].Count, list[i].Count), cmp.Compare(list[i].What, list[j].What)) < 0
 	})
 	return list
 }
