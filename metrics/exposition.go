@@ -36,7 +36,7 @@ var (
 	buildDesc       = describe("build_info", "Always 1; the labels say what is running.", "version", "goversion", "goos", "goarch")
 	connectionsDesc = describe("tcp_connections", "Connections of TCP allocations, between a client and a peer, by whether they wait for an end.", "state")
 	drainingDesc    = describe("draining", "1 while the server takes no new allocation and waits for the live ones to end, else 0.")
-	eventsDesc      = describe("events_total", "Lines of the event stream by what became of them: written, lost as the queue was full, lost as the target did not take them, or refusals beyond their rate.", "result")
+	eventsDesc      = describe("events_total", "Lines of the event stream by what became of them: written, lost as the queue was full, lost as the target did not take them, or refusals and moves beyond their rate.", "result")
 	reloadsDesc     = describe("reloads_total", "Attempts to read the settings again while running, by what became of them.", "result")
 	reloadedDesc    = describe("last_reload_success_timestamp_seconds", "When the settings in force were read, in seconds since 1970: at start, or at the last reload that was not refused.")
 	unexposedDesc   = describe("allocations_unexposed", "Live allocations without series of their own.")
@@ -156,7 +156,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 }
 
 func eventCounts(c events.Counts) []relay.Count {
-	return []relay.Count{{Name: "written", Value: c.Written}, {Name: "lost_queue_full", Value: c.Full}, {Name: "lost_target_failed", Value: c.Failed}, {Name: "excess_refusals", Value: c.Excess}}
+	return []relay.Count{{Name: "written", Value: c.Written}, {Name: "lost_queue_full", Value: c.Full}, {Name: "lost_target_failed", Value: c.Failed}, {Name: "excess_refusals", Value: c.ExcessRefusals}, {Name: "excess_moves", Value: c.ExcessMoves}}
 }
 
 // byName adds up listeners of the same name: two series of the same labels would spoil the scrape.

@@ -1,7 +1,8 @@
 // Package events owns the event stream: one JSON line for each allocation's birth and death, for each refusal and for each
 // move of a client, to a file, to standard output or to an HTTP server, for billing and support. Event is the schema.
 //
-// It refuses to be filled by who is refused: a source may have 5 refusals written a second, all together 100.
+// It refuses to be filled by who is refused or goes on moving: a source may have 5 refusals and 5 moves written a second,
+// all together 100 of each.
 //
 // It refuses to make anybody wait: what a Writer has no room for is lost, counted, and told to the reader of the stream
 // by a line of its own. It refuses to guess: lines keep their order, and a line that may have been delivered is sent

@@ -7,14 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/pion/logging"
-
-	"github.com/hairpin-turn/hairpin/relay/rate"
 )
 
 const (
@@ -24,12 +21,6 @@ const (
 	lastWait     = 10 * time.Second
 	giveUp       = time.Minute     // after that a batch is lost, so that the queue behind it is not
 	grace        = 5 * time.Second // to write what waits when Run's context ends
-
-	// Refusals, of which anybody can bring about as many as packets: what is written of them is enough to see who is refused
-	// and why, and 3 GB a day at most.
-	sourceRefusals = 5                // a second, of an IPv4 address or an IPv6 /64
-	allRefusals    = 100              // a second
-	refusalBurst   = 10 * time.Second // of either may come at once
 )
 
 // Options say where events go.
@@ -51,13 +42,11 @@ type Writer struct {
 	written atomic.Uint64
 	full    atomic.Uint64 // lost before the queue
 	failed  atomic.Uint64 // lost behind it
-	excess  atomic.Uint64 // refusals that were too many
 	ended   atomic.Bool
 
 	// Immutable.
-	began    time.Time
-	bySource *rate.Limit[netip.Prefix]
-	byAll    *rate.Limit[struct{}]
+	began           time.Time
+	refusals, moves *restraint
 
 	// Owned by Run's goroutine.
 	sink    sink
@@ -75,8 +64,9 @@ type Counts struct {
 	Written uint64 // lines that the sink has
 	Full    uint64 // lost because the queue was full
 	Failed  uint64 // lost because the sink did not take them
-	Excess  uint64 // refusals that are missing because their source, or all, had too many
-	Waiting int    // in the queue
+	// Refusals and moves that are missing because their source, or all, had too many.
+	ExcessRefusals, ExcessMoves uint64
+	Waiting                     int // in the queue
 }
 
 // New opens the target. Its error says what is wrong with it.
@@ -101,19 +91,25 @@ func newWriter(o *Options, s sink) *Writer {
 	}
 	return &Writer{
 		queue: make(chan *Event, n), reopen: make(chan struct{}, 1), log: o.Log, instance: o.Instance, sink: s, began: time.Now(),
-		bySource: rate.New[netip.Prefix](sourceRefusals, refusalBurst), byAll: rate.New[struct{}](allRefusals, refusalBurst),
+		refusals: newRestraint(), moves: newRestraint(),
 	}
 }
 
 // Emit hands an event over, which must not be changed afterwards. It never waits; false means that the event is lost, which
-// is counted. Refusals are held to a rate, and find no room in the second half of the queue, and neither do moves: clients
-// decide how many there are, and must neither fill a disk nor push out what is billed.
+// is counted. Refusals and moves are held to a rate each, and find no room in the second half of the queue: clients decide
+// how many there are, and must neither fill a disk nor push out what is billed.
 func (w *Writer) Emit(e *Event) bool {
-	if e.Type == Refusal && w.tooMany(e) {
-		w.excess.Add(1)
+	var held *restraint
+	switch e.Type {
+	case Refusal:
+		held = w.refusals
+	case Move:
+		held = w.moves
+	}
+	if held != nil && !held.admit(e, int64(time.Since(w.began))) {
 		return false
 	}
-	if (e.Type == Refusal || e.Type == Move) && len(w.queue) >= cap(w.queue)/2+cap(w.queue)%2 || w.ended.Load() {
+	if held != nil && len(w.queue) >= cap(w.queue)/2+cap(w.queue)%2 || w.ended.Load() {
 		w.full.Add(1)
 		return false
 	}
@@ -124,11 +120,6 @@ func (w *Writer) Emit(e *Event) bool {
 		w.full.Add(1)
 		return false
 	}
-}
-
-func (w *Writer) tooMany(e *Event) bool {
-	now := int64(time.Since(w.began))
-	return w.bySource.Admit(rate.Source(e.Client.Addr()), 1, now) > 0 || w.byAll.Admit(struct{}{}, 1, now) > 0
 }
 
 // Reopen opens a file anew, after whoever rotates files has moved it away. Other targets have nothing to open. It does
@@ -142,7 +133,8 @@ func (w *Writer) Reopen() {
 
 // Counts reads the counters.
 func (w *Writer) Counts() Counts {
-	return Counts{Written: w.written.Load(), Full: w.full.Load(), Failed: w.failed.Load(), Excess: w.excess.Load(), Waiting: len(w.queue)}
+	return Counts{Written: w.written.Load(), Full: w.full.Load(), Failed: w.failed.Load(), Waiting: len(w.queue),
+		ExcessRefusals: w.refusals.excess.Load(), ExcessMoves: w.moves.excess.Load()}
 }
 
 // Run writes until ctx ends, then what waits, for five seconds at most, and closes the target. Its error says how many
@@ -234,7 +226,7 @@ func (w *Writer) begin() {
 		w.buffer.WriteByte('\n')
 		w.extra++
 	}
-	w.telling = w.full.Load() + w.failed.Load() + w.excess.Load()
+	w.telling = w.full.Load() + w.failed.Load() + w.refusals.excess.Load() + w.moves.excess.Load()
 	if missing := w.telling - w.told; missing > 0 {
 		w.encode(&Event{Type: Lost, Time: time.Now(), Missing: missing})
 		w.extra++

@@ -275,8 +275,14 @@ func TestFailingTarget(t *testing.T) {
 	}
 }
 
-// Who brings about refusals as fast as packets come hides neither others' nor what is billed, and fills no disk.
-func TestFloodOfRefusals(t *testing.T) {
+// Who brings about refusals or moves as fast as packets come hides neither others' nor what is billed, and fills no disk.
+func TestFloods(t *testing.T) {
+	for _, kind := range []Type{Refusal, Move} {
+		t.Run(string(kind), func(t *testing.T) { testFlood(t, kind) })
+	}
+}
+
+func testFlood(t *testing.T, kind Type) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{}
 		o := (&log{}).options("", 0)
@@ -284,33 +290,33 @@ func TestFloodOfRefusals(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()
-		refused := func(last byte) *Event {
-			return &Event{Type: Refusal, Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, last}), 7)}
+		one := func(last byte) *Event {
+			return &Event{Type: kind, Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, last}), 7)}
 		}
 		taken := 0
 		for range 100 { // a minute and 40 seconds
 			for range 1000 {
-				if w.Emit(refused(1)) {
+				if w.Emit(one(1)) {
 					taken++
 				}
 			}
 			time.Sleep(time.Second)
 		}
-		if want := sourceRefusals * 110; taken < want-sourceRefusals || taken > want {
+		if want := sourceEvents * 110; taken < want-sourceEvents || taken > want {
 			t.Errorf("one source has %d lines, want about %d", taken, want)
 		}
-		if !w.Emit(refused(2)) || !w.Emit(birth(1)) {
-			t.Error("another's refusal or a birth is lost")
+		if !w.Emit(one(2)) || !w.Emit(birth(1)) {
+			t.Error("another's or a birth is lost")
 		}
 		all := 0
 		for range 10 {
 			for source := range 200 {
-				if w.Emit(refused(byte(source))) {
+				if w.Emit(one(byte(source))) {
 					all++
 				}
 			}
 		}
-		if want := allRefusals * int(refusalBurst/time.Second); all > want || all < want/2 {
+		if want := allEvents * int(eventsBurst/time.Second); all > want || all < want/2 {
 			t.Errorf("all have %d lines at once, want %d at most", all, want)
 		}
 		synctest.Wait()
@@ -319,8 +325,10 @@ func TestFloodOfRefusals(t *testing.T) {
 			t.Error(err)
 		}
 		lines := uint64(taken + 2 + all)
-		if n := w.Counts(); n.Written != lines || n.Excess != 100*1000+2+2000-lines {
+		if n := w.Counts(); n.Written != lines || n.ExcessRefusals+n.ExcessMoves != 100*1000+2+2000-lines {
 			t.Errorf("%+v, %d lines", n, lines)
+		} else if (n.ExcessRefusals > 0) != (kind == Refusal) || (n.ExcessMoves > 0) != (kind == Move) {
+			t.Errorf("%+v after %ss", n, kind)
 		}
 		if !strings.Contains(f.text.String(), `"type":"lost"`) {
 			t.Error("nobody is told that there is more")
