@@ -1,5 +1,7 @@
 package quality
 
+import "slices"
+
 // Snapshot is a reading of a Tracker.
 type Snapshot struct {
 	Packets     Counts // by Kind, since the Tracker was made
@@ -41,15 +43,21 @@ func (t *Tracker) Snapshot(now int64, streams []Stream) Snapshot {
 	t.locked.Store(0)
 	s.Packets[KindRTP] = rtp + s.Missed
 	earlier := len(streams)
+	streams = t.read(count, now, streams)
+	findRepairs(streams[earlier:], streams[earlier:])
+	s.Streams = streams
+	return s
+}
+
+// read appends the first streams to others.
+func (t *Tracker) read(count int, now int64, streams []Stream) []Stream {
 	for i := range count { // never fewer than before
 		t.lock()
 		read := *t.streams[i]
 		t.locked.Store(0)
 		streams = append(streams, read.report(now))
 	}
-	findRepairs(streams[earlier:])
-	s.Streams = streams
-	return s
+	return streams
 }
 
 // Ended returns the final figures of the streams that were evicted since the last call, appended to streams. Up to
@@ -57,11 +65,18 @@ func (t *Tracker) Snapshot(now int64, streams []Stream) Snapshot {
 // allocation ends are in its last Snapshot.
 func (t *Tracker) Ended(now int64, streams []Stream) []Stream {
 	t.lock()
-	ended := t.ended
+	ended, count := t.ended, int(t.count)
 	t.ended = nil
 	t.locked.Store(0)
+	if len(ended) == 0 {
+		return streams
+	}
+	earlier := len(streams)
 	for _, s := range ended {
 		streams = append(streams, s.report(now))
 	}
+	// Retransmissions are what is silent for longest, and so are evicted while that lives which they repeat.
+	media := t.read(count, now, slices.Clone(streams[earlier:]))
+	findRepairs(streams[earlier:], media)
 	return streams
 }

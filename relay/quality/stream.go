@@ -60,7 +60,7 @@ type Stream struct {
 
 	// RepairOf is the SSRC that the stream shares its timestamps with while it has fewer packets: what it carries are
 	// retransmissions of that one (RFC 4588 §4) or what repairs it, so its times are not a sender's rhythm. Inferred, among
-	// the streams of one Snapshot; 0: none.
+	// the streams of one Snapshot, or of one evicted stream among those that there are when Ended tells of it; 0: none.
 	RepairOf uint32
 
 	Packets uint64 // that carried the SSRC, in any order and number
@@ -110,8 +110,12 @@ func (s *Stream) LossSince(earlier *Stream) float64 {
 // senders are so by chance happens to one pair of 12,000.
 const sameTimeline = 2
 
-// repairs tells whether s has the timestamps of other and fewer packets.
+// repairs tells whether s has the timestamps of other, fewer packets, and another payload type: what repairs a stream is
+// of a payload type of its own (RFC 4588 §4), while two cameras or microphones whose timestamps begin alike share theirs.
 func (s *Stream) repairs(other *Stream) bool {
+	if s.PayloadType == other.PayloadType {
+		return false
+	}
 	if other.ClockRate == 0 || s.ClockRate != 0 && s.ClockRate != other.ClockRate || s.Packets >= other.Packets {
 		return false
 	}
@@ -120,13 +124,13 @@ func (s *Stream) repairs(other *Stream) bool {
 	return max(apart, -apart) < sameTimeline*int64(other.ClockRate)
 }
 
-// findRepairs tells streams that carry media from those that repair them.
-func findRepairs(streams []Stream) {
+// findRepairs tells streams that carry media from those that repair one of media.
+func findRepairs(streams, media []Stream) {
 	for i := range streams {
 		s := &streams[i]
 		var most uint64
-		for j := range streams {
-			if other := &streams[j]; other.Packets > most && s.repairs(other) {
+		for j := range media {
+			if other := &media[j]; other.Packets > most && s.repairs(other) {
 				s.RepairOf, most = other.SSRC, other.Packets
 			}
 		}

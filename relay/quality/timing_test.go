@@ -104,8 +104,13 @@ func TestClockOfASlowSender(t *testing.T) {
 // Retransmissions have the timestamps of what they repeat, and are nobody's media, even when there are none for long.
 func TestRepairs(t *testing.T) {
 	t.Parallel()
-	const media, again, other, idle = 1, 2, 3, 4
+	const media, again, other, idle, twin = 1, 2, 3, 4, 5
 	tracker := &Tracker{}
+	repair := func(ssrc uint32, sequence uint16, timestamp uint32) []byte {
+		b := rtp(ssrc, sequence, timestamp)
+		b[1] = 97
+		return b
+	}
 	step := func(n int) int64 { return int64(n) * int64(20*time.Millisecond) }
 	repeated := uint16(0)
 	for n := range 3000 {
@@ -114,10 +119,13 @@ func TestRepairs(t *testing.T) {
 		tracker.Observe(rtp(other, uint16(n), 77777+uint32(n)*1800), step(n))
 		if n%10 == 9 && (n < 500 || n > 2900) { // 100 ms later
 			repeated++
-			tracker.Observe(rtp(again, repeated, timestamp-5*1800), step(n))
+			tracker.Observe(repair(again, repeated, timestamp-5*1800), step(n))
+		}
+		if n%2 == 0 { // another camera, whose timestamps begin alike
+			tracker.Observe(rtp(twin, uint16(n/2), timestamp), step(n))
 		}
 		if n < 30 {
-			tracker.Observe(rtp(idle, uint16(n), timestamp), step(n)+1)
+			tracker.Observe(repair(idle, uint16(n), timestamp), step(n)+1)
 		}
 	}
 	want := map[uint32]uint32{again: media, idle: media}
@@ -125,6 +133,30 @@ func TestRepairs(t *testing.T) {
 		if s.RepairOf != want[s.SSRC] {
 			t.Errorf("%d is taken for repairs of %d, want %d", s.SSRC, s.RepairOf, want[s.SSRC])
 		}
+	}
+}
+
+// Retransmissions give way to new streams, being silent for longest, and are still told from media.
+func TestEvictedRepairs(t *testing.T) {
+	t.Parallel()
+	tracker, at := &Tracker{}, int64(0)
+	const media, again = 1, 2
+	for n := range 1000 {
+		at += int64(20 * time.Millisecond)
+		tracker.Observe(rtp(media, uint16(n), uint32(n)*1800), at)
+		if n < 200 && n%2 == 0 {
+			b := rtp(again, uint16(n/2), uint32(n)*1800)
+			b[1] = 97
+			tracker.Observe(b, at)
+		}
+	}
+	begin(tracker, 100, MaxStreams-1, at)
+	ended := tracker.Ended(at, []Stream{{SSRC: 7}})
+	if len(ended) != 2 || ended[1].SSRC != again || ended[1].RepairOf != media {
+		t.Fatalf("evicted: %+v", ended)
+	}
+	if s := tracker.Snapshot(at, nil).Streams; s[0].SSRC != media || s[0].RepairOf != 0 {
+		t.Errorf("%+v", s[0])
 	}
 }
 
