@@ -90,13 +90,17 @@ type packed struct {
 	more       uint16
 }
 
-// words are the same for many deeds, and kept once.
-type words struct{ what, method, cause string }
+// words are the same for many deeds, and kept once, with what 16 bytes don't say of an address.
+type words struct {
+	what, method, cause string
+	peerBits            int // 0: there is no peer; 32, 128: its address is IPv4, IPv6
+}
 
 func (d *deed) pack() packed {
 	p := packed{
-		lifetime: uint32(d.lifetime / time.Second), allocation: d.allocation, words: unique.Make(words{d.what, d.method, d.cause}),
-		port: d.peer.Port(), code: d.code, channel: d.channel, more: d.more,
+		lifetime: uint32(d.lifetime / time.Second), allocation: d.allocation,
+		words: unique.Make(words{d.what, d.method, d.cause, d.peer.Addr().BitLen()}),
+		port:  d.peer.Port(), code: d.code, channel: d.channel, more: d.more,
 	}
 	if d.peer.IsValid() {
 		p.peer = d.peer.Addr().As16()
@@ -110,8 +114,12 @@ func (p *packed) unpack() deed {
 		allocation: p.allocation, what: w.what, method: w.method, cause: w.cause,
 		lifetime: time.Duration(p.lifetime) * time.Second, code: p.code, channel: p.channel, more: p.more,
 	}
-	if p.peer != [16]byte{} {
-		d.peer = netip.AddrPortFrom(netip.AddrFrom16(p.peer).Unmap(), p.port)
+	if w.peerBits > 0 {
+		address := netip.AddrFrom16(p.peer)
+		if w.peerBits == 32 {
+			address = address.Unmap()
+		}
+		d.peer = netip.AddrPortFrom(address, p.port)
 	}
 	return d
 }

@@ -57,6 +57,10 @@ func TestHistoryKeepsAll(t *testing.T) {
 		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("198.51.100.7:9")},
 		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("198.51.100.7:10")},
 		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("[2001:db8::7]:9"), more: 3},
+		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("[::]:0")},
+		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("[::]:9")},
+		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("0.0.0.0:0")},
+		{allocation: 1, what: "bound", peer: netip.MustParseAddrPort("[::ffff:198.51.100.7]:9")}, // is refused, where 198.51.100.7 is not
 		{allocation: 1, what: "bound", channel: 0x4FFF},
 		{allocation: 1, what: "refreshed", lifetime: time.Hour},
 		{allocation: 1, what: "refreshed", lifetime: 1<<32*time.Second - time.Second}, // a LIFETIME's largest
