@@ -115,6 +115,21 @@ func TestFlowsEnd(t *testing.T) {
 	}
 }
 
+// Where each datagram has a header, one that a client writes behind it makes nobody somebody else.
+func TestFlowsForgedHeader(t *testing.T) {
+	l, h := listenFlows(t, 10)
+	now := time.Now()
+	give(l, 1, 1001, true, now)
+	header := func(client byte) []byte {
+		return append([]byte("\r\n\r\n\x00\r\nQUIT\n\x21\x12\x00\x0c\xc0\x00\x02"), client, 203, 0, 113, 1, 0x30, 0x39, 0x0d, 0x96)
+	}
+	b := append(append(header(2), header(1)...), message...)
+	l.receive(udp.Datagram{Bytes: b, Segment: len(b), Source: netip.AddrPortFrom(balancer, 1002)}, now)
+	if len(h.all) != 2 || len(h.all[0].frames) != 1 || h.all[1].flow.RemoteAddr() != netip.MustParseAddrPort("192.0.2.2:12345") {
+		t.Errorf("%d sessions, of which the first has had %q", len(h.all), h.all[0].frames)
+	}
+}
+
 // Sessions are flushed once for what came in a row, and their messages are those behind the headers.
 func TestFlowsFlush(t *testing.T) {
 	l, h := listenFlows(t, 10)
