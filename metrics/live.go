@@ -71,17 +71,17 @@ func (l *live) stopLocked() {
 	}
 }
 
-// enter takes a page in and returns its first event; false: there is no room.
-func (l *live) enter() (first []byte, ok bool) {
+// enter takes a page in and returns its first event, and what is closed when the next one is there; false: there is no room.
+func (l *live) enter() (first []byte, changed <-chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
 	case <-l.closed:
-		return nil, false
+		return nil, nil, false
 	default:
 	}
 	if l.pages == livePages {
-		return nil, false
+		return nil, nil, false
 	}
 	l.pages++
 	if l.stop == nil {
@@ -91,7 +91,8 @@ func (l *live) enter() (first []byte, ok bool) {
 		l.ended.Add(1)
 		go l.produce(l.stop)
 	}
-	return encode(event{l.status.process(l.status.source.Snapshot()), l.history, l.past}), true
+	past := l.past[:len(l.past)-len(l.fresh)] // the next event has the rest
+	return encode(event{l.status.process(l.status.source.Snapshot()), l.history, past}), l.changed, true
 }
 
 func (l *live) leave() {
@@ -195,7 +196,7 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		return
 	}
-	body, ok := l.enter()
+	body, changed, ok := l.enter()
 	if !ok {
 		busy(w)
 		return
@@ -203,7 +204,6 @@ func (l *live) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer l.leave()
 	w.Header().Set("Content-Type", "text/event-stream")
 	connection := http.NewResponseController(w)
-	_, changed := l.next()
 	for {
 		// The server's own deadline is for one answer, and this one goes on; a page that takes nothing is given up.
 		_ = connection.SetWriteDeadline(time.Now().Add(liveWrite)) // not every connection has one: those of tests

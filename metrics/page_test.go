@@ -343,6 +343,35 @@ func TestPast(t *testing.T) {
 	})
 }
 
+// A page that is opened while others are, just when a sample of the past was taken, has it once.
+func TestPastOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHandler(newFake("alice"), open)
+		h.Record()
+		time.Sleep(3*pastInterval + liveInterval/2)
+		openPage(t, h)
+		time.Sleep(pastInterval - liveInterval/4) // between the sample and the event that has it
+		page, _ := openPage(t, h)
+		time.Sleep(2 * liveInterval)
+		synctest.Wait()
+		seen := map[int64]int{}
+		for range len(page.events) {
+			for _, s := range (<-page.events).Past {
+				seen[s.At]++
+			}
+		}
+		for at, times := range seen {
+			if times != 1 {
+				t.Errorf("the sample of %d was sent %d times", at, times)
+			}
+		}
+		if len(seen) != 4 {
+			t.Errorf("%d samples of the past", len(seen))
+		}
+		h.Close()
+	})
+}
+
 // counting counts how often it is read.
 type counting struct {
 	*fake
