@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/pion/stun/v2"
 
 	"github.com/hairpin-turn/hairpin/relay"
+	"github.com/hairpin-turn/hairpin/relay/allocation"
 	"github.com/hairpin-turn/hairpin/relay/events"
 	"github.com/hairpin-turn/hairpin/relay/forward"
 	"github.com/hairpin-turn/hairpin/relay/tcp"
@@ -96,6 +99,27 @@ func TestConformanceTCPTold(t *testing.T) {
 		b.relayed.Addr(), b.relayed, u.relayed, b.relayed, len(up), len(down), b.relayed)
 	if got := told(s.served, id); got != want {
 		t.Errorf("the history is\n%s\nwant\n%s", got, want)
+	}
+}
+
+// A refusal that is known only when a peer outside has not answered is told as the others are.
+func TestConformanceTCPRefusedLater(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("TCP allocations have peers outside on Linux only")
+	}
+	s := witness(t, func(c *relay.Config) {
+		c.RelayAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+		c.RelayPorts = allocation.PortRange{Min: 61000, Max: 65535}
+		c.Peers.Rules = peerRules(t, "127.0.0.0/8")
+	})
+	a, h := s.call(t, overTCP), newTCPHost(t, false)
+	a.allocateTCP()
+	id := s.ofTCP(t, a).ID
+	h.Close()
+	a.request(stun.MethodConnect, peer(h.address())).want(t, 447)
+	e := s.event(t, events.Refusal, id, 0)
+	if e.Method != "connect" || e.Code != 447 || e.Reason == "" || e.User != "alice" || e.Client != a.local() || e.Relay != a.relayed || e.Listener == "" {
+		t.Errorf("the refusal says %+v", e)
 	}
 }
 

@@ -77,15 +77,16 @@ func connectError(err error) *protocolError {
 }
 
 // answerConnect returns what makes the answer to a Connect request whose outcome is known
-// later, when Worker and request are long gone. It counts it, too.
+// later, when Worker and request are long gone. It counts and tells it, too.
 func (w *Worker) answerConnect(r *request) func(id uint32, err error) []byte {
 	h, key, sha256, transaction := w.h, slices.Clone(r.key), r.sha256, w.message.TransactionID()
-	a, peers := r.allocation, slices.Clone(w.peers)
+	a, peers, tell := r.allocation, slices.Clone(w.peers), w.tellLater(r)
 	return func(id uint32, err error) []byte {
 		var reply wire.Reply
 		if err != nil {
 			e := connectError(err)
 			h.stats.count(methodConnect, e.code)
+			tell(e)
 			if h.answered != nil {
 				h.answered(&Answered{Allocation: a, Method: methodConnect.String(), Code: e.code.number(), Cause: e.cause, Peers: peers})
 			}

@@ -38,3 +38,19 @@ func (w *Worker) tell(r *request, e *protocolError) {
 	}
 	w.h.refused(refusal)
 }
+
+// tellLater returns what reports a refusal when Worker and request are long gone, of a client that has proved who it is.
+func (w *Worker) tellLater(r *request) func(e *protocolError) {
+	h := w.h
+	if h.refused == nil {
+		return func(*protocolError) {}
+	}
+	refusal := Refusal{
+		Method: r.method.String(), User: r.identity.User, Allocation: r.allocation,
+		From: r.from.FiveTuple, Listener: int(r.from.Client.Listener),
+	}
+	return func(e *protocolError) {
+		refusal.Code, refusal.Reason = e.code.number(), e.cause
+		h.refused(&refusal)
+	}
+}
