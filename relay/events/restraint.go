@@ -10,7 +10,7 @@ import (
 
 const (
 	// Refusals and moves, of which clients can bring about as many as packets: what is written of either is enough to see who
-	// is refused and why, or who moves, and 3 GB and 8 GB a day at most.
+	// is refused and why, or who moves, and fills a disk in weeks and not in hours.
 	sourceEvents = 5                // a second, of an IPv4 address or an IPv6 /64
 	allEvents    = 100              // a second
 	eventsBurst  = 10 * time.Second // of either may come at once
