@@ -74,7 +74,7 @@ type Forwarder struct {
 	worker  int          // which of each listener's sockets it sends by
 	sockets *Sockets     // that conns are of
 	conns   []*udp.Conn  // by listener, nil for stream listeners
-	queues  []*udp.Queue // by listener, likewise
+	queues  []*udp.Queue // by listener; nil as long as nothing has been sent there
 	outside outside
 	streams []allocation.Stream
 	heads   [][maxDataHeader]byte // headers that didn't fit into the received bytes

@@ -19,8 +19,8 @@ func (s Sockets) of(listener, worker int) *udp.Conn {
 // The list never gets shorter.
 func (p *Plane) SetSockets(s Sockets) { p.sockets.Store(&s) }
 
-// takeSockets makes queues for new sockets and forgets those that are gone. What is queued for the others stays, as do
-// all headers and received bytes, so it may be called in the middle of a batch.
+// takeSockets learns new sockets and forgets those that are gone. What is queued for the others stays, as do all headers and
+// received bytes, so it may be called in the middle of a batch.
 func (f *Forwarder) takeSockets() {
 	s := f.plane.sockets.Load()
 	for i := range f.conns {
@@ -34,7 +34,7 @@ func (f *Forwarder) takeSockets() {
 			f.conns, f.queues = append(f.conns, nil), append(f.queues, nil)
 		}
 		if conn := s.of(i, f.worker); conn != nil && f.conns[i] == nil {
-			f.conns[i], f.queues[i] = conn, udp.NewQueue(queueMessages)
+			f.conns[i] = conn
 		}
 	}
 	if more := len(f.conns) - len(f.counts.listeners); more > 0 {
@@ -56,11 +56,15 @@ func (f *Forwarder) of(listener int32) *listenerBatch {
 	return &f.counts.listeners[listener]
 }
 
-// queueOf returns the queue of a listener's socket; nil: it has none any longer.
+// queueOf returns the queue of a listener's socket; nil: it has none any longer. A queue is made for the first datagram: it
+// takes some 70 KB, there is a forwarder for each socket of each listener, and most calls keep to one.
 func (f *Forwarder) queueOf(listener int) *udp.Queue {
 	if listener < len(f.queues) && f.queues[listener] != nil {
 		return f.queues[listener]
 	}
 	f.takeSockets()
+	if f.conns[listener] != nil && f.queues[listener] == nil {
+		f.queues[listener] = udp.NewQueue(queueMessages)
+	}
 	return f.queues[listener]
 }

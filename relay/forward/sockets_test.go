@@ -3,6 +3,7 @@ package forward_test
 import (
 	"bytes"
 	"net/netip"
+	"runtime"
 	"testing"
 
 	"github.com/hairpin-turn/hairpin/relay/forward"
@@ -76,5 +77,25 @@ func TestSocketsChange(t *testing.T) {
 		r.forwarder.Flush()
 	}); n != 0 {
 		t.Errorf("%v heap allocations per batch", n)
+	}
+}
+
+// What a forwarder has for listeners that it sends nothing to is next to nothing: as each of N listeners has forwarders, they
+// would have N² of it.
+func TestListenersTakeNoQueuesUnused(t *testing.T) {
+	const listeners = 64
+	conn := listen(t)
+	sockets := make(forward.Sockets, listeners)
+	for i := range sockets {
+		sockets[i] = append(sockets[i], conn)
+	}
+	plane := newObservedRig(t, quality.Off, false, false).plane
+	plane.SetSockets(sockets)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	plane.Retire(plane.NewForwarder(0))
+	runtime.ReadMemStats(&after)
+	if got := (after.TotalAlloc - before.TotalAlloc) / listeners; got > 2<<10 {
+		t.Errorf("a forwarder takes %d bytes for each listener", got)
 	}
 }
