@@ -39,9 +39,12 @@ func newPolled(conn *udp.Conn) (*polled, error) {
 	}
 	p := &polled{poller: poller, tokens: make(map[*allocation.Allocation]uint32)}
 	if conn != nil {
-		err = poller.Add(conn, listenerToken)
+		if err := poller.Add(conn, listenerToken); err != nil {
+			poller.Close()
+			return nil, err
+		}
 	}
-	return p, err
+	return p, nil
 }
 
 // add polls an allocation's socket.

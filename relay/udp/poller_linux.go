@@ -21,13 +21,24 @@ const wakeToken = 1<<32 - 1
 // any. A Conn leaves by being closed, too.
 type Poller struct {
 	fd, wake int // immutable
-	closing  atomic.Bool
+	state    atomic.Int32
 
 	// owned by the goroutine that waits
+	waits  bool // it has begun to
 	events [64]unix.EpollEvent
 	n      int
 	hot    bool // packets are coming: wait busily, as Receive does
 }
+
+// What a Poller holds is given back by who waits, and where nobody has begun to, by Close:
+//
+//	idle ──Wait──► waited ──Close──► closed ──► released by Wait
+//	  └─────────────Close────────────► closed and released
+const (
+	pollerIdle = iota
+	pollerWaited
+	pollerClosed
+)
 
 // NewPoller makes a Poller without sockets.
 func NewPoller() (*Poller, error) {
@@ -70,8 +81,13 @@ func (p *Poller) Remove(c *Conn) {
 // Wait waits until there is something to take from at least one socket and returns how many there are; Ready names them.
 // It returns net.ErrClosed after Close. It waits as Conn.Receive does, busily as long as packets come.
 func (p *Poller) Wait() (int, error) {
+	if !p.waits {
+		if p.waits = p.state.CompareAndSwap(pollerIdle, pollerWaited); !p.waits {
+			return 0, net.ErrClosed
+		}
+	}
 	for p.n = 0; p.n == 0; {
-		if p.closing.Load() {
+		if p.state.Load() == pollerClosed {
 			p.release()
 			return 0, net.ErrClosed
 		}
@@ -103,9 +119,12 @@ func (p *Poller) Ready(i int) (token uint32, failed bool) {
 	return uint32(e.Fd), e.Events&unix.EPOLLERR != 0
 }
 
-// Close ends Wait, which gives back what the Poller holds.
+// Close ends Wait. What the Poller holds is given back then, or at once if nobody has waited.
 func (p *Poller) Close() {
-	if !p.closing.Swap(true) {
+	switch p.state.Swap(pollerClosed) {
+	case pollerIdle:
+		p.release()
+	case pollerWaited:
 		one := [8]byte{1}
 		_, _ = unix.Write(p.wake, one[:])
 	}
