@@ -61,8 +61,9 @@ func (g *Gate) enter() bool {
 
 func (g *Gate) leave() { g.inside.Add(-1) }
 
-// choose draws a server of the family, other than the one that the client speaks to.
-func (g *Gate) choose(family allocation.Family, here netip.AddrPort) (netip.AddrPort, bool) {
+// choose draws a server of the family, other than the one that the client speaks to; one on loopback only for a client
+// of this host.
+func (g *Gate) choose(family allocation.Family, client netip.Addr, here netip.AddrPort) (netip.AddrPort, bool) {
 	a := g.alternates.Load()
 	if a == nil {
 		return netip.AddrPort{}, false
@@ -71,11 +72,14 @@ func (g *Gate) choose(family allocation.Family, here netip.AddrPort) (netip.Addr
 	if len(servers) == 0 {
 		return netip.AddrPort{}, false
 	}
-	i := rand.IntN(len(servers))
-	if servers[i] == here {
-		i = (i + 1) % len(servers)
+	first := rand.IntN(len(servers))
+	for i := range servers {
+		s := servers[(first+i)%len(servers)]
+		if s != here && (!s.Addr().IsLoopback() || client.IsLoopback()) {
+			return s, true
+		}
 	}
-	return servers[i], servers[i] != here
+	return netip.AddrPort{}, false
 }
 
 // turnAway refuses an Allocate that this server could serve but will not: with 300 where there is another server of
@@ -89,13 +93,13 @@ func (w *Worker) sendTo(gate *Gate, r *request, why *protocolError) *protocolErr
 	client, here := r.from.FiveTuple.Client.Addr(), r.from.FiveTuple.Server
 	w.elsewhere = w.elsewhere[:0]
 	family := allocation.FamilyOf(client)
-	server, ok := gate.choose(family, here)
+	server, ok := gate.choose(family, client, here)
 	if !ok {
 		return why
 	}
 	w.elsewhere = append(w.elsewhere, server)
 	// RFC 8489 §10: one of the other family should follow.
-	if server, ok := gate.choose(otherFamily(family), here); ok {
+	if server, ok := gate.choose(otherFamily(family), client, here); ok {
 		w.elsewhere = append(w.elsewhere, server)
 	}
 	return errTryAlternate

@@ -33,6 +33,7 @@ func alternatesOf(t *testing.T, m *stun.Message) (servers []netip.AddrPort) {
 func TestClosedGate(t *testing.T) {
 	v4a, v4b := netip.MustParseAddrPort("192.0.2.11:3478"), netip.MustParseAddrPort("192.0.2.12:3479")
 	v6 := netip.MustParseAddrPort("[2001:db8::11]:3478")
+	here := netip.MustParseAddrPort("127.0.0.1:3478")
 	for _, test := range []struct {
 		name       string
 		alternates []netip.AddrPort
@@ -47,6 +48,8 @@ func TestClosedGate(t *testing.T) {
 		{"the client's family first", []netip.AddrPort{v4a, v6}, false, 300, [][]netip.AddrPort{{v4a, v6}}},
 		{"the client's family first, IPv6", []netip.AddrPort{v4a, v6}, true, 300, [][]netip.AddrPort{{v6, v4a}}},
 		{"only of the other family, IPv6", []netip.AddrPort{v4a}, true, 508, nil},
+		{"only on loopback, where the client is not", []netip.AddrPort{here}, false, 508, nil},
+		{"also on loopback", []netip.AddrPort{here, v4a}, false, 300, [][]netip.AddrPort{{v4a}}},
 		{"ourselves", []netip.AddrPort{serverV4}, false, 508, nil},
 		{"ourselves and another", []netip.AddrPort{v4a, serverV4}, false, 300, [][]netip.AddrPort{{v4a}}},
 	} {
