@@ -477,11 +477,7 @@ func TestListenerOfFlowsComesAndGoes(t *testing.T) {
 		talk(a, b)
 		s.listenTo(t, first)
 		c := s.through(t, "127.0.0.1", "first", netip.AddrPortFrom(client4.Addr(), 7), balancer4)
-		got := c.request(stun.MethodAllocate, udpTransport)
-		got.want(t, 300)
-		if to := got.alternates(t); len(to) != 1 || to[0] != s.at(t, overUDP) {
-			t.Errorf("sent to %v", to)
-		}
+		c.request(stun.MethodAllocate, udpTransport).want(t, 508) // it is elsewhere, and the other listener on loopback
 		talk(a, b)
 		s.listenTo(t, behind, first)
 		c.allocate()
