@@ -39,13 +39,12 @@ func (s *served) serves(t *testing.T) {
 	b.request(stun.MethodRefresh, lifetime(0)).want(t, 0)
 }
 
-// bounded holds goroutines and heap against what they were before, at its end. What is tested repeats by the hundred; a
-// few goroutines are the server's own, of which some may begin after its first answer.
+// bounded holds goroutines and heap against what they were before, at its end.
 func bounded(t *testing.T, bytes int64, test func()) {
 	t.Helper()
 	goroutines, used := runtime.NumGoroutine(), heap()
 	test()
-	eventually(t, "hardly more goroutines than before", func() bool { return runtime.NumGoroutine() <= goroutines+20 })
+	eventually(t, "no more goroutines than before", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if grown := int64(heap() - used); grown > bytes {
 		t.Errorf("the heap has grown by %d bytes, want %d at most", grown, bytes)
 	}

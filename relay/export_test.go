@@ -9,3 +9,10 @@ func (s *Server) ForgetRest() {
 
 // Numbers is how many numbers of listeners there are.
 func (s *Server) Numbers() int { return len(s.bound.Load().sockets) }
+
+// Runs says whether all of Run's goroutines have begun.
+func (s *Server) Runs() bool {
+	s.changing.Lock() // Run holds it while it starts the last ones
+	defer s.changing.Unlock()
+	return s.runs
+}

@@ -183,15 +183,6 @@ func (s *Server) newLoop(k *socket, n int, conn *udp.Conn) *udpLoop {
 func (s *Server) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s.changing.Lock()
-	s.runs = true
-	if s.relayed != nil {
-		s.runLoops(slices.DeleteFunc(slices.Clone(s.relayed.loops), func(l *udpLoop) bool { return l.conn != nil }), nil)
-	}
-	for k := range s.bound.Load().each {
-		s.serve(k)
-	}
-	s.changing.Unlock()
 	running := &s.running
 	running.Go(func() { s.secure.Certificates.Run(ctx) })
 	running.Go(func() { s.table.Run(ctx) })
@@ -207,6 +198,15 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	failed := make(chan error, 1)
 	running.Go(func() { failed <- s.auth.Run(ctx) })
+	s.changing.Lock() // the listeners last: whoever gets an answer finds all the others at work
+	s.runs = true
+	if s.relayed != nil {
+		s.runLoops(slices.DeleteFunc(slices.Clone(s.relayed.loops), func(l *udpLoop) bool { return l.conn != nil }), nil)
+	}
+	for k := range s.bound.Load().each {
+		s.serve(k)
+	}
+	s.changing.Unlock()
 
 	var err error
 	select {

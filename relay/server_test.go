@@ -43,6 +43,7 @@ func start(t *testing.T, change func(*relay.Config)) *relay.Server {
 			t.Errorf("Run: %v", err)
 		}
 	})
+	eventually(t, "all goroutines run", s.Runs) // tests count them
 	return s
 }
 
